@@ -1,0 +1,17 @@
+# cmake -P check_length.cmake [-D root=<folder>]: no header over 400 lines
+cmake_minimum_required(VERSION 3.25)
+if(NOT root)
+  get_filename_component(root "${CMAKE_CURRENT_LIST_DIR}/.." ABSOLUTE)
+endif()
+
+file(GLOB_RECURSE headers RELATIVE "${root}" "${root}/include/stroma/*.hpp" "${root}/include/stroma/*.cuh")
+foreach(header IN LISTS headers)
+  file(READ "${root}/${header}" text)
+  string(REGEX MATCHALL "\n" lines "${text}")
+  list(LENGTH lines count)
+  if(count GREATER 400)
+    message(SEND_ERROR "${header}: ${count} lines, at most 400")
+  endif()
+endforeach()
+list(LENGTH headers count)
+message(STATUS "length: ${count} headers counted")

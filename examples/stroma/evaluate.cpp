@@ -1,0 +1,161 @@
+// stroma evaluate: the concordance index of risks in a table, by group and fold.
+#include <cmath>
+#include <iostream>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <stroma/adapt/std.hpp>
+#include <stroma/core/context.hpp>
+#include <stroma/io/table.hpp>
+#include <stroma/survival/concordance.hpp>
+
+#include "program.hpp"
+
+namespace program {
+namespace {
+
+struct options {
+  std::string table, time, event, score, group;
+  std::vector<std::string> fold;
+  bool censored = false;
+  std::string json_file;
+};
+
+struct patients {
+  std::vector<double> time, event, score;
+
+  void add(double t, double e, double s) {
+    time.push_back(t);
+    event.push_back(e);
+    score.push_back(s);
+  }
+  [[nodiscard]] double events() const {
+    double sum = 0;
+    for (const double e : event) sum += e;
+    return sum;
+  }
+  [[nodiscard]] double c_index(stroma::cpu_context& ctx) const { return stroma::concordance(ctx, score, time, event).value; }
+};
+
+struct group {
+  std::string name;
+  patients all;
+  std::vector<std::pair<std::string, patients>> folds;  ///< in order of appearance
+};
+
+template <class List>
+auto& find_or_add(List& list, std::map<std::string, std::size_t>& index, const std::string& key, const auto& make) {
+  const auto [at, fresh] = index.emplace(key, list.size());
+  if (fresh) list.push_back(make());
+  return list[at->second];
+}
+
+/// The event flags, 1 for an observed event, and the times, both checked; messages name the line.
+std::pair<std::vector<double>, std::vector<double>> read_follow_up(const stroma::table& table, const options& o) {
+  auto time = table.numbers(o.time), event = table.numbers(o.event);
+  for (stroma::index_t r = 0; r < table.rows(); ++r) {
+    const auto at = static_cast<std::size_t>(r);
+    if (time[at] < 0) table.refuse("evaluate", r, o.time, "a time of 0 or later");
+    if (event[at] != 0 && event[at] != 1) table.refuse("evaluate", r, o.event, "0 or 1");
+    if (o.censored) event[at] = 1 - event[at];
+  }
+  return {std::move(time), std::move(event)};
+}
+
+std::vector<group> read_groups(const options& o) {
+  const stroma::table table(o.table);
+  const auto [time, event] = read_follow_up(table, o);
+  const auto score = table.numbers(o.score);
+  if (table.rows() == 0) stroma::detail::refuse_file("evaluate", table.file(), "no row", "at least one patient");
+  std::vector<group> groups;
+  std::map<std::string, std::size_t> group_index;
+  std::vector<std::map<std::string, std::size_t>> fold_index;
+  for (stroma::index_t r = 0; r < table.rows(); ++r) {
+    const auto at = static_cast<std::size_t>(r);
+    const std::string name = o.group.empty() ? "all" : std::string(table.text(r, o.group));
+    group& g = find_or_add(groups, group_index, name, [&] { return group{name, {}, {}}; });
+    fold_index.resize(groups.size());
+    std::string fold;
+    for (const std::string& column : o.fold) fold.append(fold.empty() ? "" : "/").append(table.text(r, column));
+    auto& in_fold = find_or_add(g.folds, fold_index[group_index.at(name)], fold, [&] { return std::pair{fold, patients{}}; });
+    g.all.add(time[at], event[at], score[at]);
+    in_fold.second.add(time[at], event[at], score[at]);
+  }
+  return groups;
+}
+
+json judge(const group& g, const options& o, stroma::cpu_context& ctx) {
+  const double pooled = g.all.c_index(ctx);
+  if (!std::isfinite(pooled))
+    stroma::detail::refuse_file("evaluate", o.table + ": group '" + g.name + "'",
+                                std::to_string(g.all.time.size()) + " rows, " + fixed(g.all.events(), 0) + " events, no comparable pair",
+                                "an event and a patient followed longer");
+  std::vector<double> values;
+  json folds = json::array();
+  for (const auto& [name, rows] : g.folds) {
+    values.push_back(rows.c_index(ctx));
+    if (!std::isfinite(values.back()))
+      std::cerr << "stroma: note: group '" << g.name << "', fold '" << name << "' has no comparable pair and is left out of the mean\n";
+    folds.push_back({{"fold", name}, {"n", rows.time.size()}, {"events", static_cast<std::int64_t>(rows.events())}, {"c_index", number_or_null(values.back())}});
+  }
+  const auto over_folds = summarise(values);
+  json result = {{"n", g.all.time.size()},
+                 {"events", static_cast<std::int64_t>(g.all.events())},
+                 {"c_index_mean", number_or_null(over_folds.mean)},
+                 {"c_index_std", number_or_null(over_folds.deviation)},
+                 {"c_index_pooled", pooled}};
+  if (!o.fold.empty()) result["folds"] = folds;
+  return result;
+}
+
+void print_table(const json& groups) {
+  std::size_t width = 5;
+  for (const auto& [name, g] : groups.items()) width = std::max(width, name.size());
+  std::cout << left("group", width) << right("n", 7) << right("events", 8) << "  C-index: mean over folds   pooled\n";
+  for (const auto& [name, g] : groups.items()) {
+    const auto number = [&g = g](const char* key) { return g[key].is_null() ? std::nan("") : g[key].get<double>(); };
+    std::cout << left(name, width) << right(fixed(number("n"), 0), 7) << right(fixed(number("events"), 0), 8)
+              << right(fixed(number("c_index_mean"), 4), 16) << " +- " << fixed(number("c_index_std"), 4)
+              << right(fixed(number("c_index_pooled"), 4), 10) << '\n';
+  }
+}
+
+void run(const options& o, bool as_json) {
+  stroma::cpu_context ctx;
+  json groups = json::object();
+  for (const group& g : read_groups(o)) groups[g.name] = judge(g, o, ctx);
+  const json result = {{"groups", groups}};
+  if (!o.json_file.empty()) write_json(o.json_file, result);
+  if (as_json && o.json_file.empty()) std::cout << result.dump(2) << '\n';
+  else print_table(groups);
+}
+
+}  // namespace
+
+void add_evaluate(CLI::App& app) {
+  const auto o = std::make_shared<options>();
+  CLI::App* command = app.add_subcommand("evaluate", "Harrell's C-index of risk scores in a CSV table, by group and fold");
+  command->add_option("--table", o->table, "CSV file with a header, one row a patient")->required()->type_name("CSV");
+  command->add_option("--time", o->time, "column: time to the event or to the last follow-up, 0 or more, any unit")->required()->type_name("COL");
+  command->add_option("--event", o->event, "column: 1 the event was observed, 0 censored")->required()->type_name("COL");
+  command->add_option("--score", o->score, "column: the risk; larger means an earlier event")->required()->type_name("COL");
+  command->add_option("--group", o->group, "column whose values are judged apart, such as the cancer")->type_name("COL");
+  command->add_option("--fold", o->fold, "column(s) that name the test fold of a row; mean and deviation (population) go over folds")
+      ->type_name("COL")
+      ->expected(1, 4);
+  command->add_flag("--censored", o->censored, "the event column says 1 for censored, 0 for observed");
+  CLI::Option* as_json = command->add_option("--json", o->json_file, "print JSON instead of a table, or write it to FILE");
+  as_json->expected(0, 1)->type_name("[FILE]");
+  command->footer(
+      "A pair of patients counts when one had the event and the other was followed longer (or was censored at that very time);\n"
+      "tied risks count one half. 0.5 is chance, 1 a perfect order.\n"
+      "JSON: {\"groups\": {NAME: {\"n\", \"events\", \"c_index_mean\", \"c_index_std\", \"c_index_pooled\", \"folds\"}}}\n\n"
+      "Example:\n  stroma evaluate --table run/risks.csv --time time --event event --score score --group cohort --fold fold");
+  command->callback([o, as_json] { run(*o, as_json->count() > 0); });
+}
+
+}  // namespace program

@@ -1,0 +1,43 @@
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+/// What the subcommands share. Each has a file of its own and adds itself to the command line.
+namespace program {
+
+void add_simulate(CLI::App& app);
+void add_train(CLI::App& app);
+void add_predict(CLI::App& app);
+void add_evaluate(CLI::App& app);
+
+using json = nlohmann::ordered_json;
+
+/// Options that contradict each other: exit code 2. @throws CLI::ValidationError  always
+[[noreturn]] void refuse_usage(const std::string& option, const std::string& message);
+
+/// `0.8712`, or `-` for a number that does not exist.
+[[nodiscard]] std::string fixed(double value, int digits);
+/// A number for JSON: null where it does not exist.
+[[nodiscard]] json number_or_null(double value);
+
+/// Text padded with blanks to a width: for tables on the screen.
+[[nodiscard]] std::string left(std::string_view text, std::size_t width);
+[[nodiscard]] std::string right(std::string_view text, std::size_t width);
+
+/// Makes a folder and those above it. @throws stroma::format_error
+void make_folder(const std::filesystem::path& folder);
+/// Writes a file that appears whole or not at all.
+void write_json(const std::filesystem::path& path, const json& value);
+
+/// Mean and population standard deviation of the numbers that exist.
+struct mean_and_deviation {
+  double mean, deviation;
+};
+[[nodiscard]] mean_and_deviation summarise(const std::vector<double>& values);
+
+}  // namespace program

@@ -1,0 +1,172 @@
+// stroma simulate: cohorts of ragged bags with follow-up, whose true risk is known.
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <stroma/adapt/std.hpp>
+#include <stroma/core/context.hpp>
+#include <stroma/io/safetensors_writer.hpp>
+#include <stroma/io/table.hpp>
+#include <stroma/survival/concordance.hpp>
+
+#include "cohort_model.hpp"
+#include "program.hpp"
+
+namespace program {
+namespace {
+
+struct options {
+  std::string out;
+  simulation_options model;
+};
+
+struct cohort_outcome {
+  std::vector<double> risk, time, event;
+};
+
+std::string cohort_name(int cohort, int cohorts) {
+  const std::size_t digits = std::to_string(cohorts).size();
+  const std::string number = std::to_string(cohort + 1);
+  return "cancer" + std::string(std::max<std::size_t>(digits, 2) - number.size(), '0') + number;
+}
+
+std::string patient_name(const std::string& cohort, std::uint32_t number) {
+  char text[16];
+  std::snprintf(text, sizeof text, "-%05u", number + 1);
+  return cohort + text;
+}
+
+/// One safetensors file a cohort, in which every patient is a tensor [patches, features] of halfs.
+void write_bags(const std::filesystem::path& file, const std::string& name, const cohort_model& model, int features) {
+  std::vector<stroma::tensor_plan> plans;
+  const auto patients = static_cast<std::uint32_t>(model.patients());
+  for (std::uint32_t p = 0; p < patients; ++p)
+    plans.push_back({patient_name(name, p), stroma::tensor_type::f16, {model.patches(p), features}});
+  stroma::safetensors_writer out(file, plans, {{"made_by", "stroma simulate"}});
+  std::vector<float> values;
+  std::vector<stroma::half> stored;
+  for (std::uint32_t p = 0; p < patients; ++p) {
+    model.draw_patches(model.patient(p), p, values);
+    stored.resize(values.size());
+    std::transform(values.begin(), values.end(), stored.begin(), [](float v) { return stroma::narrow<stroma::half>(v); });
+    out.append(plans[p].name, stored);
+  }
+  out.finish();
+}
+
+cohort_outcome write_patients(stroma::table_writer& clinical, const std::string& name, const cohort_model& model) {
+  cohort_outcome all;
+  for (std::uint32_t p = 0; p < static_cast<std::uint32_t>(model.patients()); ++p) {
+    const double risk = model.patient(p).risk;
+    const follow_up_time followed = model.follow(risk, p);
+    clinical.row(patient_name(name, p), name, followed.months, static_cast<int>(followed.event), risk);
+    all.risk.push_back(risk);
+    all.time.push_back(followed.months);
+    all.event.push_back(followed.event);
+  }
+  return all;
+}
+
+json describe(const cohort_model& model, const cohort_outcome& all) {
+  stroma::cpu_context ctx;
+  const auto n = static_cast<double>(all.event.size());
+  const auto events = std::count(all.event.begin(), all.event.end(), 1.0);
+  return {{"n", all.event.size()},
+          {"events", events},
+          {"censoring", 1 - static_cast<double>(events) / n},
+          {"oracle_c_index", number_or_null(stroma::concordance(ctx, all.risk, all.time, all.event).value)},
+          {"shared", model.shared()},
+          {"effects", model.effects()}};
+}
+
+void print_row(const std::string& name, const json& c) {
+  const double oracle = c["oracle_c_index"].is_null() ? NAN : c["oracle_c_index"].get<double>();
+  std::cout << left(name, 10) << right(fixed(c["n"], 0), 9) << right(fixed(c["events"], 0), 8)
+            << right(fixed(100 * c["censoring"].get<double>(), 0), 9) << " %" << right(fixed(oracle, 4), 16) << '\n'
+            << std::flush;
+}
+
+json describe(const simulation_options& m) {
+  return {{"cohorts", m.cohorts},   {"patients", m.patients},     {"patches", m.patches}, {"features", m.features},
+          {"components", m.components}, {"separation", m.separation}, {"shift", m.shift},     {"noise", m.noise},
+          {"effect", m.effect},     {"shared", m.shared},         {"censoring", m.censoring}, {"shape", m.shape},
+          {"seed", m.seed}};
+}
+
+void check(const simulation_options& m) {
+  for (const auto* range : {&m.patients, &m.patches})
+    if (range->front() > range->back())
+      refuse_usage(range == &m.patients ? "--patients" : "--patches", "the smallest number comes first");
+}
+
+void run(const options& o) {
+  check(o.model);
+  const std::filesystem::path folder = o.out;
+  make_folder(folder / "bags");
+  stroma::table_writer clinical(folder / "clinical.csv", {"patient", "cohort", "time", "event", "true_risk"});
+  std::cout << left("cohort", 10) << right("patients", 9) << right("events", 8) << right("censored", 11) << "  oracle C-index\n";
+  json cohorts = json::object();
+  std::vector<double> oracles;
+  for (int c = 0; c < o.model.cohorts; ++c) {
+    const cohort_model model(o.model, c);
+    const std::string name = cohort_name(c, o.model.cohorts);
+    write_bags(folder / "bags" / (name + ".safetensors"), name, model, o.model.features);
+    cohorts[name] = describe(model, write_patients(clinical, name, model));
+    print_row(name, cohorts[name]);
+    if (cohorts[name]["oracle_c_index"].is_number()) oracles.push_back(cohorts[name]["oracle_c_index"]);
+  }
+  clinical.finish();
+  write_json(folder / "simulation.json",
+             {{"options", describe(o.model)}, {"oracle_c_index_mean", number_or_null(summarise(oracles).mean)}, {"cohorts", cohorts}});
+  std::cout << "written: " << (folder / "bags").string() << ", " << (folder / "clinical.csv").string() << ", "
+            << (folder / "simulation.json").string() << '\n';
+}
+
+void add_model_options(CLI::App& command, simulation_options& m) {
+  const auto range = [&](const char* name, std::vector<int>& value, const char* text) {
+    command.add_option(name, value, text)->expected(1, 2)->delimiter(',')->check(CLI::Range(1, 1000000))->type_name("N[,N]")->capture_default_str();
+  };
+  const auto number = [&](const char* name, auto& value, double low, double high, const char* text) {
+    command.add_option(name, value, text)->check(CLI::Range(low, high))->type_name("NUMBER")->capture_default_str();
+  };
+  number("--cohorts", m.cohorts, 1, 999, "how many cancers");
+  range("--patients", m.patients, "patients of the smallest and of the largest cohort; those between rise by one factor");
+  range("--patches", m.patches, "patches of the smallest and of the largest bag");
+  number("--features", m.features, 1, 65536, "numbers that describe a patch");
+  number("--components", m.components, 5, 1000, "kinds of tissue");
+  number("--separation", m.separation, 0, 100, "spread of the kinds' centres, in each feature");
+  number("--shift", m.shift, 0, 100, "spread of what a cohort adds to all its patches, in each feature");
+  number("--noise", m.noise, 0, 100, "spread of patches around their kind's centre, in each feature");
+  number("--effect", m.effect, 0.001, 20, "standard deviation of the true log hazard in a cohort");
+  number("--shared", m.shared, 0, 1, "part of the hazard's variance that all cancers share, on average");
+  number("--censoring", m.censoring, 0, 0.99, "expected part of patients whose event is not seen");
+  command.add_option("--seed", m.seed, "the same seed and options give the same files")->type_name("N")->capture_default_str();
+}
+
+}  // namespace
+
+void add_simulate(CLI::App& app) {
+  const auto o = std::make_shared<options>();
+  CLI::App* command = app.add_subcommand("simulate", "Cohorts of ragged patch bags with follow-up times and a known true risk");
+  command->add_option("--out", o->out, "folder to write into; made if it does not exist")->required()->type_name("DIR");
+  add_model_options(*command, o->model);
+  command->footer(
+      "The model: tissue comes in kinds; patches of a kind scatter around its centre. A patient's mixture of kinds is logistic\n"
+      "normal. The log hazard is a weighted sum of the mixture's log ratios: some kinds mean the same in every cancer, two are the\n"
+      "cancer's own. Deaths are Weibull, censoring is independent. The oracle C-index is that of the true risk: nobody can do better.\n"
+      "Files: bags/COHORT.safetensors (a tensor [patches, features] of halfs for every patient), clinical.csv (patient, cohort,\n"
+      "time in months, event, true_risk = log hazard), simulation.json.\n\n"
+      "Example:\n  stroma simulate --out cohorts --cohorts 13 --patients 60,400 --seed 1");
+  command->callback([o] {
+    // One number means that all are of one size.
+    for (auto* range : {&o->model.patients, &o->model.patches})
+      if (range->size() == 1) range->push_back(range->front());
+    run(*o);
+  });
+}
+
+}  // namespace program

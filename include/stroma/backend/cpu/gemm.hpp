@@ -1,0 +1,232 @@
+#pragma once
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include <stroma/backend/cpu/simd.hpp>
+#include <stroma/core/context.hpp>
+#include <stroma/core/half.hpp>
+
+/// Matrix product on the host. Every element of the result is one chain of multiply-adds over k, cut into blocks of
+/// `depth`, whatever the number of rows, the position of its row and the number of threads: rows of a batch have the
+/// bits of rows computed alone (docs/decisions/001-own-gemm.md). Any strides; 16-bit storage is widened as it is packed.
+namespace stroma::detail {
+
+/// Sizes of the register tile and of the blocks, for `Lanes` lanes of T.
+template <class T, int Lanes>
+struct gemm_sizes {
+  // 32 vector registers (AVX-512, NEON) hold 14 x 2 sums, 16 hold 6 x 2.
+  static constexpr int tile_rows = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32 ? 14 : 6;
+  static constexpr int tile_cols = 2 * Lanes;
+  static constexpr index_t depth = 1536 / static_cast<index_t>(sizeof(T));  // of one block of k
+  static constexpr index_t block_rows = 18 * tile_rows;                     // A's block: 0.4 MB, in the second-level cache
+  static constexpr index_t slab = index_t{1} << 21;                         // elements of B packed at a time, at most
+};
+
+/// c[R][tile_cols] (= or +=) a[kc][R] b[kc][tile_cols]
+template <class T, int Lanes, int R>
+EIGEN_DONT_INLINE void gemm_tile(index_t kc, const T* a, const T* b, index_t b_stride, T* c, index_t c_stride, bool add) {
+  using s = simd<T, Lanes>;
+  typename s::packet sum[R][2];
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+    __builtin_prefetch(c + r * c_stride, 1);
+    __builtin_prefetch(c + r * c_stride + Lanes, 1);
+    sum[r][0] = sum[r][1] = s::set(T(0));
+  }
+  for (index_t k = 0; k < kc; ++k) {
+    const auto b0 = s::load(b), b1 = s::load(b + Lanes);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      const auto x = s::set(a[r]);
+      sum[r][0] = s::fma(x, b0, sum[r][0]);
+      sum[r][1] = s::fma(x, b1, sum[r][1]);
+    }
+    a += R;
+    b += b_stride;
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+    T* row = c + r * c_stride;
+    if (add) {
+      sum[r][0] = s::add(s::load(row), sum[r][0]);
+      sum[r][1] = s::add(s::load(row + Lanes), sum[r][1]);
+    }
+    s::store(row, sum[r][0]);
+    s::store(row + Lanes, sum[r][1]);
+  }
+}
+
+template <class T>
+using gemm_tile_function = void (*)(index_t, const T*, const T*, index_t, T*, index_t, bool);
+
+/// The kernel for a given number of rows.
+template <class T, int Lanes>
+gemm_tile_function<T> gemm_tile_for(index_t rows) {
+  static constexpr auto table = []<int... R>(std::integer_sequence<int, R...>) {
+    return std::array<gemm_tile_function<T>, sizeof...(R)>{&gemm_tile<T, Lanes, R + 1>...};
+  }(std::make_integer_sequence<int, gemm_sizes<T, Lanes>::tile_rows>{});
+  return table[static_cast<std::size_t>(rows - 1)];
+}
+
+/// out[k][width] = source(i, k) for i < source.rows <= width, zero for the others. Unless the width is
+/// a multiple of Lanes, up to Lanes elements past the end are overwritten.
+template <class T, int Lanes>
+void pack_panel(matrix_view<const T> source, index_t width, T* out) {
+  using s = simd<T, Lanes>;
+  const index_t rows = source.rows, kc = source.cols;
+  if (source.row_stride == 1 && rows == width) {  // column after column already
+    for (index_t k = 0; k < kc; ++k, out += width) {
+      const T* from = source.data + k * source.col_stride;
+      index_t i = 0;
+      for (; i + Lanes <= width; i += Lanes) s::store(out + i, s::load(from + i));
+      for (; i < width; ++i) out[i] = from[i];
+    }
+    return;
+  }
+  index_t k = 0;
+  if constexpr (Lanes > 1) {
+    using square = square_transpose<T, Lanes>;
+    if (source.col_stride == 1) {
+      for (; k + square::lanes <= kc; k += square::lanes) {
+        // Backwards: what a square writes beyond `width` is the next k's beginning, written after it.
+        for (index_t first = (width - 1) / square::lanes * square::lanes; first >= 0; first -= square::lanes)
+          square::run(source.data + first * source.row_stride + k, source.row_stride, rows - first, out + k * width + first, width);
+      }
+    }
+  }
+  for (; k < kc; ++k)
+    for (index_t i = 0; i < width; ++i) out[k * width + i] = i < rows ? source(i, k) : T(0);
+}
+
+/// The same from any storage; `wide` has room for width x kc elements.
+template <class T, int Lanes, class S>
+void pack_panel(matrix_view<const S> source, index_t width, T* out, T* wide) {
+  if constexpr (std::is_same_v<S, T>) {
+    pack_panel<T, Lanes>(source, width, out);
+  } else {
+    for (index_t i = 0; i < source.rows; ++i) {
+      const S* from = source.data + i * source.row_stride;
+      T* to = wide + i * source.cols;
+      if (source.col_stride == 1) {
+        for (index_t k = 0; k < source.cols; ++k) to[k] = widen<T>(from[k]);  // makes packets
+      } else {
+        for (index_t k = 0; k < source.cols; ++k) to[k] = widen<T>(from[k * source.col_stride]);
+      }
+    }
+    pack_panel<T, Lanes>(matrix_view<const T>(wide, source.rows, source.cols), width, out);
+  }
+}
+
+/// B packed for products from the left: [k block][panel of tile_cols columns][k][tile_cols].
+template <class T, int Lanes = native_lanes<T>>
+struct packed_matrix {
+  using sizes = gemm_sizes<T, Lanes>;
+  T* data{};
+  index_t rows{}, cols{};
+
+  [[nodiscard]] static constexpr index_t panels(index_t cols) { return (cols + sizes::tile_cols - 1) / sizes::tile_cols; }
+  [[nodiscard]] static constexpr index_t size(index_t rows, index_t cols) {
+    return rows * panels(cols) * sizes::tile_cols;
+  }
+  /// Where the panel of the block that starts at row k lies.
+  [[nodiscard]] T* panel(index_t k, index_t p) const {
+    const index_t kc = std::min(sizes::depth, rows - k);
+    return data + k * panels(cols) * sizes::tile_cols + p * kc * sizes::tile_cols;
+  }
+  /// Packs panel p of every block. `wide`: room for tile_cols x depth elements, used for 16-bit storage.
+  template <class S>
+  void pack(matrix_view<const S> b, index_t p, T* wide) {
+    const index_t first = p * sizes::tile_cols, width = std::min<index_t>(sizes::tile_cols, cols - first);
+    for (index_t k = 0; k < rows; k += sizes::depth) {
+      const index_t kc = std::min(sizes::depth, rows - k);
+      const matrix_view<const S> part(b.data + k * b.row_stride + first * b.col_stride, width, kc, b.col_stride, b.row_stride);
+      static_assert(sizes::tile_cols % Lanes == 0, "workers pack neighbouring panels: nothing may be written past an end");
+      pack_panel<T, Lanes>(part, sizes::tile_cols, panel(k, p), wide);
+    }
+  }
+};
+
+/// Elements of A's buffer that one worker needs.
+template <class T, int Lanes = native_lanes<T>>
+[[nodiscard]] constexpr index_t gemm_buffer_size() {
+  using sizes = gemm_sizes<T, Lanes>;
+  // The second part widens 16-bit storage: a tile's rows of A or a panel's columns of B.
+  return (sizes::block_rows + std::max(sizes::tile_rows, sizes::tile_cols)) * sizes::depth + Lanes;
+}
+
+/// c (= or +=) a b for one worker; a has the rows of c and b.rows columns.
+template <class T, int Lanes = native_lanes<T>, class S>
+void gemm_block(matrix_view<const S> a, const packed_matrix<T, Lanes>& b, matrix_view<T> c, bool add, T* buffer) {
+  using sizes = gemm_sizes<T, Lanes>;
+  constexpr index_t R = sizes::tile_rows, C = sizes::tile_cols;
+  T* const wide = buffer + sizes::block_rows * sizes::depth + Lanes;
+  alignas(64) T edge[R * C];
+  for (index_t first = 0; first < c.rows; first += sizes::block_rows) {
+    const index_t rows = std::min(sizes::block_rows, c.rows - first);
+    for (index_t k = 0; k < b.rows; k += sizes::depth) {
+      const index_t kc = std::min(sizes::depth, b.rows - k);
+      for (index_t i = 0; i < rows; i += R) {
+        const index_t height = std::min(R, rows - i);
+        pack_panel<T, Lanes>(matrix_view<const S>(a.data + (first + i) * a.row_stride + k * a.col_stride, height, kc, a.row_stride, a.col_stride),
+                             height, buffer + i * kc, wide);
+      }
+      const bool sum = add || k > 0;
+      for (index_t p = 0, j = 0; j < b.cols; ++p, j += C) {
+        const T* panel = b.panel(k, p);
+        const index_t width = std::min(C, b.cols - j);
+        for (index_t i = 0; i < rows; i += R) {
+          const index_t height = std::min(R, rows - i);
+          const auto tile = gemm_tile_for<T, Lanes>(height);
+          T* out = c.data + (first + i) * c.row_stride + j;
+          if (width == C) {
+            tile(kc, buffer + i * kc, panel, C, out, c.row_stride, sum);
+            continue;
+          }
+          tile(kc, buffer + i * kc, panel, C, edge, C, false);
+          for (index_t r = 0; r < height; ++r)
+            for (index_t q = 0; q < width; ++q)
+              out[r * c.row_stride + q] = sum ? out[r * c.row_stride + q] + edge[r * C + q] : edge[r * C + q];
+        }
+      }
+    }
+  }
+}
+
+/// c (= or +=) a b, then finish(first row, rows) for each finished block of rows, on the worker that made it.
+/// c has unit column stride. Cost: 2 M N K flops; scratch for one slab of b and one block of a for each worker.
+template <class T, class SA, class SB, class Finish>
+void gemm(cpu_context& ctx, matrix_view<const SA> a, matrix_view<const SB> b, matrix_view<T> c, bool add, Finish&& finish) {
+  using packed = packed_matrix<T>;
+  using sizes = gemm_sizes<T, native_lanes<T>>;
+  constexpr index_t R = sizes::tile_rows;
+  if (c.rows == 0 || c.cols == 0) return;
+  const index_t workers = ctx.threads(), depth = a.cols;
+  const index_t width = packed::panels(c.cols) * sizes::tile_cols;
+  const index_t slab = std::max(sizes::slab / width / sizes::depth, index_t{1}) * sizes::depth;
+  const index_t share = (c.rows + workers - 1) / workers;
+  const index_t block = std::min((share + R - 1) / R * R, sizes::block_rows);
+  const index_t blocks = (c.rows + block - 1) / block;
+  auto frame = ctx.workspace().open();
+  T* const buffers = frame.template take<T>(workers * gemm_buffer_size<T>());
+  T* const slab_memory = frame.template take<T>(packed::size(std::min(slab, depth), c.cols));
+  for (index_t k = 0; k == 0 || k < depth; k += slab) {
+    packed part{slab_memory, std::min(slab, depth - k), c.cols};
+    const matrix_view<const SB> rows_of_b(b.data + k * b.row_stride, part.rows, b.cols, b.row_stride, b.col_stride);
+    ctx.parallel(packed::panels(c.cols), [&](index_t p, int worker) {
+      part.pack(rows_of_b, p, buffers + worker * gemm_buffer_size<T>());
+    });
+    ctx.parallel(blocks, [&](index_t t, int worker) {
+      const index_t first = t * block, rows = std::min(block, c.rows - first);
+      const matrix_view<const SA> rows_of_a(a.data + first * a.row_stride + k * a.col_stride, rows, part.rows, a.row_stride, a.col_stride);
+      if (part.rows > 0) {
+        gemm_block<T>(rows_of_a, part, c.middle_rows(first, rows), add || k > 0, buffers + worker * gemm_buffer_size<T>());
+      } else if (!add) {
+        for (index_t r = 0; r < rows; ++r) std::fill_n(c.data + (first + r) * c.row_stride, c.cols, T(0));
+      }
+      if (k + slab >= depth) finish(first, rows);
+    });
+  }
+}
+
+}  // namespace stroma::detail

@@ -1,0 +1,189 @@
+#pragma once
+#include <algorithm>
+#include <cmath>
+
+#include <stroma/autodiff/graph.hpp>
+#include <stroma/core/loss.hpp>
+#include <stroma/survival/discretise.hpp>
+
+namespace stroma {
+
+struct discrete_hazard_options {
+  double alpha = 0;                    ///< 0 to 1: how much of the censored patients' loss is left out
+  reduction reduce = reduction::mean;  ///< mean: over the patients
+  bool check_values = true;            ///< finite logits, bins on the scale, events 0 or 1
+};
+
+namespace detail {
+
+template <class Backend>
+struct discrete_hazard_kernel {
+  static_assert(std::same_as<Backend, backend::cpu>,
+                "device data: include <stroma/survival/discrete_hazard.cuh> and compile with nvcc");
+
+  static double scale(const discrete_hazard_options& options, index_t rows) {
+    return options.reduce == reduction::sum || rows == 0 ? 1 : 1 / static_cast<double>(rows);
+  }
+
+  template <class T, class Bins, class Events>
+  static void forward(cpu_context&, matrix_view<const T> logit, vector_view<const Bins> bin,
+                      vector_view<const Events> event, T* value, const discrete_hazard_options& options) {
+    double sum = 0;
+    for (index_t r = 0; r < logit.rows; ++r) {
+      const auto last = static_cast<index_t>(bin[r]);
+      double survived = 0;
+      for (index_t k = 0; k < last; ++k) survived += softplus(static_cast<double>(logit(r, k)));
+      const auto z = static_cast<double>(logit(r, last));
+      sum += event[r] != Events(0) ? survived + softplus(-z) : (1 - options.alpha) * (survived + softplus(z));
+    }
+    *value = static_cast<T>(scale(options, logit.rows) * sum);
+  }
+
+  template <class T, class Bins, class Events>
+  static void backward(cpu_context&, matrix_view<const T> logit, vector_view<const Bins> bin,
+                       vector_view<const Events> event, const T* d_value, matrix_view<T> d_logit,
+                       const discrete_hazard_options& options) {
+    const double seed = static_cast<double>(*d_value) * scale(options, logit.rows);
+    for (index_t r = 0; r < logit.rows; ++r) {
+      const auto last = static_cast<index_t>(bin[r]);
+      const bool died = event[r] != Events(0);
+      const double factor = died ? seed : (1 - options.alpha) * seed;
+      for (index_t k = 0; k < last + (died ? 0 : 1); ++k)
+        d_logit(r, k) += static_cast<T>(factor * logistic(static_cast<double>(logit(r, k))));
+      if (died) d_logit(r, last) -= static_cast<T>(factor * logistic(-static_cast<double>(logit(r, last))));
+    }
+  }
+
+  /// visit(row, bin, survival at the end of the bin)
+  template <class T, class Visit>
+  static void survival(cpu_context&, matrix_view<const T> logit, Visit&& visit) {
+    for (index_t r = 0; r < logit.rows; ++r) {
+      double cumulative = 0;
+      for (index_t k = 0; k < logit.cols; ++k) {
+        cumulative += softplus(static_cast<double>(logit(r, k)));
+        visit(r, k, std::exp(-cumulative));
+      }
+    }
+  }
+  template <class T>
+  static void curve(cpu_context& ctx, matrix_view<const T> logit, matrix_view<T> out) {
+    survival(ctx, logit, [&](index_t r, index_t k, double s) { out(r, k) = static_cast<T>(s); });
+  }
+  template <class T>
+  static void risk(cpu_context& ctx, matrix_view<const T> logit, vector_view<T> out) {
+    double lifetime = 0;
+    for (index_t r = 0; r < logit.rows; ++r) {
+      lifetime = 0;
+      survival(ctx, logit.middle_rows(r, 1), [&](index_t, index_t, double s) { lifetime += s; });
+      out[r] = static_cast<T>(-lifetime);
+    }
+  }
+};
+
+template <class T, class Space, class Bins, class Events>
+void check_discrete(std::string_view name, matrix_view<const T, Space> logit, const Bins& bin, const Events& event,
+                    double alpha, bool check_values) {
+  check::length(name, "bin", bin.size, logit.rows, "the rows of logit");
+  check::length(name, "event", event.size, logit.rows, "the rows of logit");
+  check::in_range(name, "alpha", alpha, 0.0, 1.0);
+  if constexpr (std::same_as<Space, host_space>) {
+    if (!check_values) return;
+    check::finite(name, "logit", logit);
+    check_labels(name, "bin", bin, logit.cols);
+    check::event_flags(name, "event", event);
+  }
+}
+
+}  // namespace detail
+
+/// Negative log likelihood of hazards in bins of time, from their logits (Steph's and G-HANet's loss).
+///
+/// died in bin t       sum over k < t of softplus(z_k) + softplus(-z_t)
+/// censored in bin t   (1 - alpha) sum over k <= t of softplus(z_k)
+///
+/// with hazard_k = 1 / (1 + exp(-z_k)); it equals -log S_{t-1} - log hazard_t and -(1 - alpha) log S_t without their
+/// clamps, so logits of any finite size are safe.
+///
+/// @param logit [B, bins]   @param bin [B] of the last follow-up, from 0, see discretise   @param event [B] 1 observed
+/// Cost: O(B bins), no scratch. Same bits from run to run.
+/// @throws shape_error, value_error   Reference: Zadeh & Schmid 2020; SurvMLE of STEPH.
+template <execution_context Context, matrix_like Logits, vector_like Bins, vector_like Events>
+  requires same_space<Context, Logits, Bins, Events> && std::integral<scalar_of<Bins>>
+void discrete_hazard(Context& ctx, const Logits& logit, const Bins& bin, const Events& event, scalar_of<Logits>* value,
+                     const discrete_hazard_options& options = {}) {
+  const auto z = as_const_view(logit);
+  const auto b = as_const_view(bin);
+  const auto e = as_const_view(event);
+  detail::check_discrete("discrete_hazard", z, b, e, options.alpha, options.check_values);
+  detail::discrete_hazard_kernel<typename Context::backend>::forward(ctx, z, b, e, value, options);
+}
+
+/// The value, for host data.
+template <execution_context Context, matrix_like Logits, vector_like Bins, vector_like Events>
+  requires same_space<Context, Logits, Bins, Events> && std::integral<scalar_of<Bins>> &&
+           std::same_as<typename Context::space, host_space>
+[[nodiscard]] scalar_of<Logits> discrete_hazard(Context& ctx, const Logits& logit, const Bins& bin, const Events& event,
+                                                const discrete_hazard_options& options = {}) {
+  scalar_of<Logits> value{};
+  discrete_hazard(ctx, logit, bin, event, &value, options);
+  return value;
+}
+
+/// Adds d_value times the loss's derivative to d_logit [B, bins]: hazard_k for every survived bin, hazard_t - 1 in the
+/// bin of death, 0 after.
+template <execution_context Context, matrix_like Logits, vector_like Bins, vector_like Events, matrix_like Gradients>
+  requires same_space<Context, Logits, Bins, Events, Gradients> && std::integral<scalar_of<Bins>>
+void discrete_hazard_backward(Context& ctx, const Logits& logit, const Bins& bin, const Events& event,
+                              const scalar_of<Logits>* d_value, Gradients&& d_logit,
+                              const discrete_hazard_options& options = {}) {
+  constexpr auto name = "discrete_hazard_backward";
+  const auto z = as_const_view(logit);
+  const auto b = as_const_view(bin);
+  const auto e = as_const_view(event);
+  const matrix_view<scalar_of<Logits>, typename Context::space> d = as_view(d_logit);
+  detail::check_discrete(name, z, b, e, options.alpha, options.check_values);
+  check::shape(name, "d_logit", d, z.rows, z.cols);
+  detail::discrete_hazard_kernel<typename Context::backend>::backward(ctx, z, b, e, d_value, d, options);
+}
+
+/// Recorded on a graph: logit [B, bins] to the loss [1, 1]. Bins and events must outlive the step.
+template <class T, class Backend, vector_like Bins, vector_like Events>
+  requires same_space<context_of<Backend>, Bins, Events>
+node discrete_hazard(graph<T, Backend>& g, node logit, const Bins& bin, const Events& event,
+                     const discrete_hazard_options& options = {}) {
+  const auto z = g.value(logit);
+  const auto [loss, value] = g.emit(1, 1, {logit});
+  discrete_hazard(g.context(), z, bin, event, value.data, options);
+  g.on_backward(loss, [=, out = loss, b = as_const_view(bin), e = as_const_view(event)](graph<T, Backend>& at) {
+    auto unchecked = options;
+    unchecked.check_values = false;
+    discrete_hazard_backward(at.context(), z, b, e, at.gradient(out).data, at.gradient_of(logit), unchecked);
+  });
+  return loss;
+}
+
+/// S_k = product over i <= k of (1 - hazard_i), the probability to outlive bin k.
+/// @param logit [B, bins]   @param survival [B, bins], overwritten; may be logit itself
+/// Cost: O(B bins).   @throws shape_error
+template <execution_context Context, matrix_like Logits, matrix_like Curves>
+  requires same_space<Context, Logits, Curves>
+void survival_curve(Context& ctx, const Logits& logit, Curves&& survival) {
+  const auto z = as_const_view(logit);
+  const matrix_view<scalar_of<Logits>, typename Context::space> s = as_view(survival);
+  check::shape("survival_curve", "survival", s, z.rows, z.cols);
+  detail::discrete_hazard_kernel<typename Context::backend>::curve(ctx, z, s);
+}
+
+/// Minus the expected lifetime in bins, - sum over k of S_k: a risk, larger is worse, in -bins .. 0.
+/// @param logit [B, bins]   @param risk [B], overwritten
+/// Cost: O(B bins).   @throws shape_error
+template <execution_context Context, matrix_like Logits, vector_like Risks>
+  requires same_space<Context, Logits, Risks>
+void expected_lifetime_risk(Context& ctx, const Logits& logit, Risks&& risk) {
+  const auto z = as_const_view(logit);
+  const vector_view<scalar_of<Logits>, typename Context::space> r = as_view(risk);
+  check::length("expected_lifetime_risk", "risk", r.size, z.rows, "the rows of logit");
+  detail::discrete_hazard_kernel<typename Context::backend>::risk(ctx, z, r);
+}
+
+}  // namespace stroma

@@ -1,0 +1,168 @@
+#pragma once
+#include <cmath>
+#include <limits>
+
+#include <stroma/autodiff/graph.hpp>
+#include <stroma/core/loss.hpp>
+#include <stroma/survival/discretise.hpp>
+
+namespace stroma {
+
+struct discrete_incidence_options {
+  double alpha = 0;                    ///< 0 to 1: how much of the censored patients' loss is left out
+  double beyond_last_bin = 1e-7;       ///< above 0: chance of outliving the last bin, for which softmax has no room
+  reduction reduce = reduction::mean;  ///< mean: over the patients
+  bool check_values = true;            ///< finite logits, bins on the scale, events 0 or 1
+};
+
+namespace detail {
+
+template <class Backend>
+struct discrete_incidence_kernel {
+  static_assert(std::same_as<Backend, backend::cpu>,
+                "device data: include <stroma/survival/discrete_incidence.cuh> and compile with nvcc");
+
+  static double scale(const discrete_incidence_options& options, index_t rows) {
+    return options.reduce == reduction::sum || rows == 0 ? 1 : 1 / static_cast<double>(rows);
+  }
+
+  /// A row's bins in two parts: [first, last) can be the bin of death, the others cannot. Its loss is
+  /// -log P(inside) = softplus(outside - inside), each the log of a sum of exp, so nothing cancels.
+  struct split {
+    index_t first, last;
+    double factor, inside, outside;
+    [[nodiscard]] bool constant() const { return first == last; }
+  };
+  template <class T>
+  static split split_row(vector_view<const T> z, index_t bin, bool died, const discrete_incidence_options& options) {
+    split s{died ? bin : bin + 1, died ? bin + 1 : z.size, died ? 1 : 1 - options.alpha, 0, 0};
+    constexpr double none = -std::numeric_limits<double>::infinity();
+    double high_in = none, high_out = none, in = 0, out = 0;
+    for (index_t k = 0; k < z.size; ++k) {
+      double& high = k >= s.first && k < s.last ? high_in : high_out;
+      high = std::fmax(high, static_cast<double>(z[k]));
+    }
+    for (index_t k = 0; k < z.size; ++k) {
+      const bool inside = k >= s.first && k < s.last;
+      (inside ? in : out) += std::exp(static_cast<double>(z[k]) - (inside ? high_in : high_out));
+    }
+    s.inside = in > 0 ? high_in + std::log(in) : none;
+    s.outside = out > 0 ? high_out + std::log(out) : none;
+    return s;
+  }
+
+  template <class T, class Bins, class Events>
+  static void forward(cpu_context&, matrix_view<const T> logit, vector_view<const Bins> bin,
+                      vector_view<const Events> event, T* value, const discrete_incidence_options& options) {
+    double sum = 0;
+    for (index_t r = 0; r < logit.rows; ++r) {
+      const auto s = split_row(logit.row(r), static_cast<index_t>(bin[r]), event[r] != Events(0), options);
+      sum += s.factor * (s.constant() ? -std::log(options.beyond_last_bin) : softplus(s.outside - s.inside));
+    }
+    *value = static_cast<T>(scale(options, logit.rows) * sum);
+  }
+
+  template <class T, class Bins, class Events>
+  static void backward(cpu_context&, matrix_view<const T> logit, vector_view<const Bins> bin,
+                       vector_view<const Events> event, const T* d_value, matrix_view<T> d_logit,
+                       const discrete_incidence_options& options) {
+    const double seed = static_cast<double>(*d_value) * scale(options, logit.rows);
+    for (index_t r = 0; r < logit.rows; ++r) {
+      const auto z = logit.row(r);
+      const auto s = split_row(z, static_cast<index_t>(bin[r]), event[r] != Events(0), options);
+      if (s.constant()) continue;
+      const double factor = seed * s.factor * logistic(s.outside - s.inside);
+      for (index_t k = 0; k < z.size; ++k) {
+        const bool inside = k >= s.first && k < s.last;
+        const double share = std::exp(static_cast<double>(z[k]) - (inside ? s.inside : s.outside));
+        d_logit(r, k) += static_cast<T>(inside ? -factor * share : factor * share);
+      }
+    }
+  }
+};
+
+template <class T, class Space, class Bins, class Events>
+void check_incidence(std::string_view name, matrix_view<const T, Space> logit, const Bins& bin, const Events& event,
+                     const discrete_incidence_options& options) {
+  check::length(name, "bin", bin.size, logit.rows, "the rows of logit");
+  check::length(name, "event", event.size, logit.rows, "the rows of logit");
+  check::in_range(name, "alpha", options.alpha, 0.0, 1.0);
+  check::positive(name, "beyond_last_bin", options.beyond_last_bin);
+  check::in_range(name, "beyond_last_bin", options.beyond_last_bin, 0.0, 1.0);
+  if constexpr (std::same_as<Space, host_space>) {
+    if (!options.check_values) return;
+    check::finite(name, "logit", logit);
+    check_labels(name, "bin", bin, logit.cols);
+    check::event_flags(name, "event", event);
+  }
+}
+
+}  // namespace detail
+
+/// Negative log likelihood of the bin of death, p = softmax over bins.
+///
+/// died in bin t       -log p_t
+/// censored in bin t   -(1 - alpha) log(sum over k > t of p_k)
+///
+/// Who is censored in the last bin leaves no bin to die in: the sum is the constant beyond_last_bin, and the gradient 0.
+/// Logits of any finite size are safe.
+///
+/// @param logit [B, bins]   @param bin [B] of the last follow-up, from 0, see discretise   @param event [B] 1 observed
+/// Cost: O(B bins), no scratch. Same bits from run to run.
+/// @throws shape_error, value_error   Reference: Kvamme & Borgan 2021 (PMF); SurvIFMLE of STEPH.
+template <execution_context Context, matrix_like Logits, vector_like Bins, vector_like Events>
+  requires same_space<Context, Logits, Bins, Events> && std::integral<scalar_of<Bins>>
+void discrete_incidence(Context& ctx, const Logits& logit, const Bins& bin, const Events& event,
+                        scalar_of<Logits>* value, const discrete_incidence_options& options = {}) {
+  const auto z = as_const_view(logit);
+  const auto b = as_const_view(bin);
+  const auto e = as_const_view(event);
+  detail::check_incidence("discrete_incidence", z, b, e, options);
+  detail::discrete_incidence_kernel<typename Context::backend>::forward(ctx, z, b, e, value, options);
+}
+
+/// The value, for host data.
+template <execution_context Context, matrix_like Logits, vector_like Bins, vector_like Events>
+  requires same_space<Context, Logits, Bins, Events> && std::integral<scalar_of<Bins>> &&
+           std::same_as<typename Context::space, host_space>
+[[nodiscard]] scalar_of<Logits> discrete_incidence(Context& ctx, const Logits& logit, const Bins& bin,
+                                                   const Events& event, const discrete_incidence_options& options = {}) {
+  scalar_of<Logits> value{};
+  discrete_incidence(ctx, logit, bin, event, &value, options);
+  return value;
+}
+
+/// Adds d_value times the loss's derivative to d_logit [B, bins]: p_k - [k = t] for deaths,
+/// (1 - alpha) (p_k - [k > t] p_k / sum over l > t of p_l) for the censored.
+template <execution_context Context, matrix_like Logits, vector_like Bins, vector_like Events, matrix_like Gradients>
+  requires same_space<Context, Logits, Bins, Events, Gradients> && std::integral<scalar_of<Bins>>
+void discrete_incidence_backward(Context& ctx, const Logits& logit, const Bins& bin, const Events& event,
+                                 const scalar_of<Logits>* d_value, Gradients&& d_logit,
+                                 const discrete_incidence_options& options = {}) {
+  constexpr auto name = "discrete_incidence_backward";
+  const auto z = as_const_view(logit);
+  const auto b = as_const_view(bin);
+  const auto e = as_const_view(event);
+  const matrix_view<scalar_of<Logits>, typename Context::space> d = as_view(d_logit);
+  detail::check_incidence(name, z, b, e, options);
+  check::shape(name, "d_logit", d, z.rows, z.cols);
+  detail::discrete_incidence_kernel<typename Context::backend>::backward(ctx, z, b, e, d_value, d, options);
+}
+
+/// Recorded on a graph: logit [B, bins] to the loss [1, 1]. Bins and events must outlive the step.
+template <class T, class Backend, vector_like Bins, vector_like Events>
+  requires same_space<context_of<Backend>, Bins, Events>
+node discrete_incidence(graph<T, Backend>& g, node logit, const Bins& bin, const Events& event,
+                        const discrete_incidence_options& options = {}) {
+  const auto z = g.value(logit);
+  const auto [loss, value] = g.emit(1, 1, {logit});
+  discrete_incidence(g.context(), z, bin, event, value.data, options);
+  g.on_backward(loss, [=, out = loss, b = as_const_view(bin), e = as_const_view(event)](graph<T, Backend>& at) {
+    auto unchecked = options;
+    unchecked.check_values = false;
+    discrete_incidence_backward(at.context(), z, b, e, at.gradient(out).data, at.gradient_of(logit), unchecked);
+  });
+  return loss;
+}
+
+}  // namespace stroma

@@ -1,0 +1,115 @@
+#pragma once
+#include <algorithm>
+#include <concepts>
+
+#include <stroma/core/check.hpp>
+#include <stroma/core/context.hpp>
+#include <stroma/core/loss.hpp>
+
+namespace stroma {
+
+struct discretise_options {
+  bool check_values = true;  ///< finite times of 0 or later, events 0 or 1
+};
+
+namespace detail {
+
+template <class Backend>
+struct discretise_kernel {
+  static_assert(std::same_as<Backend, backend::cpu>,
+                "device data: include <stroma/survival/discretise.cuh> and compile with nvcc");
+
+  template <class Times, class Edges, class Bins>
+  static void run(cpu_context&, vector_view<const Times> time, vector_view<const Edges> edge, vector_view<Bins> bin) {
+    for (index_t i = 0; i < time.size; ++i) {
+      const auto t = static_cast<double>(time[i]);
+      index_t low = 0, high = edge.size;  // the number of edges that are not later than t
+      while (low < high) {
+        const index_t middle = low + (high - low) / 2;
+        if (static_cast<double>(edge[middle]) <= t) low = middle + 1;
+        else high = middle;
+      }
+      bin[i] = static_cast<Bins>(low);
+    }
+  }
+
+  template <class Times, class Events, class Edges>
+  static void quantiles(cpu_context& ctx, vector_view<const Times> time, vector_view<const Events> event,
+                        vector_view<Edges> edge) {
+    auto scratch = ctx.workspace().open();
+    auto* const observed = scratch.template take<double>(time.size);
+    index_t count = 0;
+    for (index_t i = 0; i < time.size; ++i)
+      if (event[i] != Events(0)) observed[count++] = static_cast<double>(time[i]);
+    if (count == 0)
+      throw value_error(error_message("quantile_edges", "event", "none observed", "at least one observed event"));
+    std::sort(observed, observed + count);
+    for (index_t b = 0; b < edge.size; ++b) {
+      const double at = static_cast<double>(count - 1) * static_cast<double>(b + 1) / static_cast<double>(edge.size + 1);
+      const auto below = static_cast<index_t>(at);
+      const index_t above = std::min(below + 1, count - 1);
+      edge[b] = static_cast<Edges>(observed[below] + (at - static_cast<double>(below)) * (observed[above] - observed[below]));
+    }
+  }
+};
+
+}  // namespace detail
+
+/// Inner edges of bins of one width: edge_b = last (b + 1) / bins. STEPH's: 31 edges, last = 11680 days.
+/// @param last the end of the last bin, above 0, in the unit of time   @param edge [bins - 1], overwritten
+/// @throws value_error
+template <execution_context Context, vector_like Edges>
+  requires same_space<Context, Edges> && std::same_as<typename Context::space, host_space>
+void equal_width_edges(Context&, double last, Edges&& edge) {
+  const auto e = as_view(edge);
+  check::positive("equal_width_edges", "last", last);
+  for (index_t b = 0; b < e.size; ++b)
+    e[b] = static_cast<scalar_of<Edges>>(last * static_cast<double>(b + 1) / static_cast<double>(e.size + 1));
+}
+
+/// Inner edges of bins that hold equally many observed events: quantiles (b + 1) / bins of their times, linear between
+/// two of them. Ties can make edges equal, and the bins between them empty.
+/// @param time [N]   @param event [N] 1 observed, 0 censored   @param edge [bins - 1], overwritten
+/// Cost: O(N log N) time, O(N) scratch.   @throws shape_error, value_error (no event)
+template <execution_context Context, vector_like Times, vector_like Events, vector_like Edges>
+  requires same_space<Context, Times, Events, Edges>
+void quantile_edges(Context& ctx, const Times& time, const Events& event, Edges&& edge,
+                    const discretise_options& options = {}) {
+  constexpr auto name = "quantile_edges";
+  const auto t = as_const_view(time);
+  const auto e = as_const_view(event);
+  check::same_length(name, "event", e, "time", t);
+  if constexpr (std::same_as<typename Context::space, host_space>) {
+    if (options.check_values) {
+      check::follow_up(name, "time", t);
+      check::event_flags(name, "event", e);
+    }
+  }
+  detail::discretise_kernel<typename Context::backend>::quantiles(ctx, t, e, as_view(edge));
+}
+
+/// The bin of each time: the number of edges that are not later. Bins are closed on the left, open on the right; the
+/// first begins at 0 and the last never ends.
+/// @param time [N]   @param edge [bins - 1] rising, in the unit of time   @param bin [N] whole numbers, overwritten
+/// Cost: O(N log bins), no scratch.   @throws shape_error, value_error
+template <execution_context Context, vector_like Times, vector_like Edges, vector_like Bins>
+  requires same_space<Context, Times, Edges, Bins> && std::integral<scalar_of<Bins>>
+void discretise(Context& ctx, const Times& time, const Edges& edge, Bins&& bin, const discretise_options& options = {}) {
+  constexpr auto name = "discretise";
+  const auto t = as_const_view(time);
+  const auto e = as_const_view(edge);
+  const auto b = as_view(bin);
+  check::same_length(name, "bin", b, "time", t);
+  if constexpr (std::same_as<typename Context::space, host_space>) {
+    if (options.check_values) {
+      check::follow_up(name, "time", t);
+      check::finite(name, "edge", e);
+      for (index_t i = 1; i < e.size; ++i)
+        if (e[i] < e[i - 1])
+          throw value_error(error_message(name, "edge", "a fall at " + std::to_string(i), "edges that never fall"));
+    }
+  }
+  detail::discretise_kernel<typename Context::backend>::run(ctx, t, e, b);
+}
+
+}  // namespace stroma

@@ -1,0 +1,192 @@
+#pragma once
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+
+#include <stroma/core/array.hpp>
+#include <stroma/core/check.hpp>
+#include <stroma/core/context.hpp>
+#include <stroma/core/loss.hpp>
+
+namespace stroma {
+
+struct risk_order_options {
+  bool check_values = true;  ///< finite times of 0 or later, events 0 or 1, finite weights of 0 or more
+};
+
+namespace detail {
+
+/// An unsigned number that orders as the double does. -0 equals 0, and NaN has a place too, so that sorting stays
+/// well defined when values are not checked.
+[[nodiscard]] constexpr std::uint64_t ordered_key(double x) {
+  const auto bits = std::bit_cast<std::uint64_t>(x + 0.0);
+  return (bits >> 63) != 0 ? ~bits : bits | (std::uint64_t{1} << 63);
+}
+
+struct keyed_row {
+  std::uint64_t key;
+  index_t row;
+  friend constexpr bool operator<(const keyed_row& a, const keyed_row& b) {
+    return a.key != b.key ? a.key < b.key : a.row < b.row;
+  }
+};
+
+/// Patients from the latest time to the earliest. Who shares a time forms a group: censored rows first, then deaths,
+/// each by row number. Walking forward, the rows before a group's end are those at risk at its time.
+template <class Space>
+struct risk_plan {
+  index_t rows{}, groups{}, events{};
+  const index_t* row{};     ///< [rows] which patient stands at a position
+  const index_t* first{};   ///< [groups + 1] position at which a group begins
+  const index_t* deaths{};  ///< [groups] position of its first death; first[g + 1] where it has none
+  const double* weight{};   ///< [rows] by position, or null: all 1
+};
+
+/// Where a plan is written: room for as many groups as rows.
+struct risk_plan_memory {
+  index_t *row, *first, *deaths;
+  double* weight;
+};
+
+template <class Backend>
+struct risk_order_kernel {
+  static_assert(std::same_as<Backend, backend::cpu>,
+                "device data: include <stroma/survival/risk_order.cuh> and compile with nvcc");
+
+  /// An empty `weight` means that all count 1.
+  template <class Times, class Events, class Weights>
+  static risk_plan<host_space> run(cpu_context& ctx, vector_view<const Times> time, vector_view<const Events> event,
+                                   vector_view<const Weights> weight, const risk_plan_memory& to) {
+    const index_t n = time.size;
+    auto scratch = ctx.workspace().open();
+    auto* const rows = scratch.template take<keyed_row>(n);
+    index_t groups = 0, events = 0;
+    for (index_t i = 0; i < n; ++i) {
+      const bool died = event[i] != Events(0);
+      events += died ? 1 : 0;
+      rows[i] = {~ordered_key(widen<double>(time[i])), died ? i + n : i};  // deaths after the censored of their time
+    }
+    std::sort(rows, rows + n);
+    for (index_t k = 0; k < n;) {
+      to.first[groups] = k;
+      const std::uint64_t key = rows[k].key;
+      for (; k < n && rows[k].key == key && rows[k].row < n; ++k) to.row[k] = rows[k].row;
+      to.deaths[groups++] = k;
+      for (; k < n && rows[k].key == key; ++k) to.row[k] = rows[k].row - n;
+    }
+    to.first[groups] = n;
+    for (index_t k = 0; k < weight.size; ++k) to.weight[k] = widen<double>(weight[to.row[k]]);
+    return {n, groups, events, to.row, to.first, to.deaths, weight.size != 0 ? to.weight : nullptr};
+  }
+};
+
+template <class Context>
+using plan_of = risk_plan<typename Context::space>;
+
+template <class Context, class Times, class Events, class Weights>
+void check_follow_up(std::string_view function, const Times& time, const Events& event, const Weights& weight,
+                     bool check_values) {
+  check::same_length(function, "event", event, "time", time);
+  if (weight.size != 0) check::same_length(function, "weight", weight, "time", time);
+  if constexpr (std::same_as<typename Context::space, host_space>) {
+    if (!check_values) return;
+    check::follow_up(function, "time", time);
+    check::event_flags(function, "event", event);
+    check_weights(function, "weight", weight);
+  }
+}
+
+/// A plan in scratch memory, for calls that are given times and events.
+template <class Context, class Frame, class Times, class Events>
+[[nodiscard]] plan_of<Context> scratch_plan(Context& ctx, Frame& scratch, const Times& time, const Events& event) {
+  const risk_plan_memory to{scratch.template take<index_t>(time.size), scratch.template take<index_t>(time.size + 1),
+                            scratch.template take<index_t>(time.size), nullptr};
+  return risk_order_kernel<typename Context::backend>::run(ctx, time, event,
+                                                           vector_view<const double, typename Context::space>{}, to);
+}
+
+}  // namespace detail
+
+/// A cohort's follow-up, sorted once: by time, ties grouped, the censored of a time apart from its deaths. Losses and
+/// metrics on the same patients take it instead of times and events and save the sort; case weights belong to it too.
+///
+/// `risk_order order(ctx, time, event);`   `order.remake(ctx, time, event, weight);`
+///
+/// @param time [N] of follow-up, any unit   @param event [N] 1 observed, 0 censored   @param weight [N] of each patient;
+///        one of weight 0 counts as absent, and without weights all count 1
+/// Cost: O(N log N) time, O(N) memory, taken again only when N grows. The same order from run to run.
+/// @throws shape_error, value_error
+template <class Backend = backend::cpu>
+class risk_order {
+ public:
+  using space = typename Backend::space;
+
+  risk_order() = default;
+  template <execution_context Context, vector_like Times, vector_like Events>
+    requires same_space<Context, Times, Events>
+  risk_order(Context& ctx, const Times& time, const Events& event, const risk_order_options& options = {}) {
+    remake(ctx, time, event, options);
+  }
+  template <execution_context Context, vector_like Times, vector_like Events, vector_like Weights>
+    requires same_space<Context, Times, Events, Weights>
+  risk_order(Context& ctx, const Times& time, const Events& event, const Weights& weight,
+             const risk_order_options& options = {}) {
+    remake(ctx, time, event, weight, options);
+  }
+
+  /// Another cohort, or the same one later, in the same memory.
+  template <execution_context Context, vector_like Times, vector_like Events>
+    requires same_space<Context, Times, Events>
+  void remake(Context& ctx, const Times& time, const Events& event, const risk_order_options& options = {}) {
+    make(ctx, as_const_view(time), as_const_view(event), vector_view<const double, space>{}, options);
+  }
+  template <execution_context Context, vector_like Times, vector_like Events, vector_like Weights>
+    requires same_space<Context, Times, Events, Weights>
+  void remake(Context& ctx, const Times& time, const Events& event, const Weights& weight,
+              const risk_order_options& options = {}) {
+    const auto w = as_const_view(weight);
+    check::same_length("risk_order", "weight", w, "time", as_const_view(time));
+    make(ctx, as_const_view(time), as_const_view(event), w, options);
+  }
+
+  [[nodiscard]] index_t size() const noexcept { return rows_; }      ///< patients
+  [[nodiscard]] index_t events() const noexcept { return events_; }  ///< observed among them
+  [[nodiscard]] index_t groups() const noexcept { return groups_; }  ///< distinct times
+  [[nodiscard]] bool weighted() const noexcept { return weighted_; }
+  /// Patients from the latest time to the earliest; of one time the censored first.
+  [[nodiscard]] vector_view<const index_t, space> rows() const { return {row_.data(), rows_}; }
+
+  /// What algorithms walk over.
+  [[nodiscard]] detail::risk_plan<space> plan() const noexcept {
+    return {rows_, groups_, events_, row_.data(), first_.data(), deaths_.data(), weighted_ ? weight_.data() : nullptr};
+  }
+
+ private:
+  template <class Context, class Times, class Events, class Weights>
+  void make(Context& ctx, const Times& time, const Events& event, const Weights& weight,
+            const risk_order_options& options) {
+    detail::check_follow_up<Context>("risk_order", time, event, weight, options.check_values);
+    if (first_.size() < time.size + 1) {
+      row_ = array<index_t, 1, space>(time.size);
+      deaths_ = array<index_t, 1, space>(time.size);
+      first_ = array<index_t, 1, space>(time.size + 1);
+    }
+    if (weight_.size() < weight.size) weight_ = array<double, 1, space>(weight.size);
+    const auto plan = detail::risk_order_kernel<Backend>::run(
+        ctx, time, event, weight, {row_.data(), first_.data(), deaths_.data(), weight_.data()});
+    rows_ = plan.rows;
+    groups_ = plan.groups;
+    events_ = plan.events;
+    weighted_ = weight.size != 0;
+  }
+
+  array<index_t, 1, space> row_, first_, deaths_;
+  array<double, 1, space> weight_;
+  index_t rows_ = 0, groups_ = 0, events_ = 0;
+  bool weighted_ = false;
+};
+
+template <execution_context Context, class... Args>
+risk_order(Context&, const Args&...) -> risk_order<typename Context::backend>;
+
+}  // namespace stroma

@@ -1,0 +1,3 @@
+#include "all.hpp"
+
+int main() {}

@@ -1,0 +1,5 @@
+#include <stroma/stroma.hpp>
+
+#include "sum.hpp"
+
+double native_sum() { return sum(); }

@@ -1,0 +1,80 @@
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <map>
+#include <set>
+#include <string>
+#include <stroma/survival/concordance.hpp>
+#include <vector>
+
+#include "support/shared.hpp"
+#include "survival/cohort.hpp"
+
+using namespace stroma;
+
+namespace {
+
+struct patients {
+  std::vector<double> risk, time;
+  std::vector<std::uint8_t> event;
+};
+
+double concordance_of(const patients& p) {
+  cpu_context ctx;
+  return concordance(ctx, p.risk, p.time, p.event).value;
+}
+
+/// The cells of the report have commas inside brackets; the columns read here come before those or are found by name.
+std::vector<std::string> cells(const std::string& line) {
+  std::vector<std::string> out(1);
+  for (const char c : line) {
+    if (c == ',') out.emplace_back();
+    else if (c != '\r') out.back() += c;
+  }
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("published risks: concordance by cohort equals what was reported") {
+  const auto shared = shared_folder();
+  if (!shared) return;
+  const auto folder = *shared / "data" / "published_risks";
+  for (const std::string model : {"amilsm", "mcatsm_concat"}) {
+    const auto table = read_columns(folder / (model + ".csv"));
+    std::map<std::string, std::map<std::string, patients>> folds;
+    std::map<std::string, patients> pooled;
+    for (std::size_t i = 0; i < table.at("risk").size(); ++i) {
+      const auto& cohort = table.at("cohort")[i];
+      for (patients* p : {&folds[cohort][table.at("fold")[i]], &pooled[cohort]}) {
+        p->risk.push_back(std::stod(table.at("risk")[i]));
+        p->time.push_back(std::stod(table.at("months")[i]));
+        p->event.push_back(table.at("event")[i] == "1" || table.at("event")[i] == "1.0");
+      }
+    }
+    std::ifstream report(folder / (model + "_reported.csv"));
+    std::string line;
+    std::getline(report, line);
+    const auto header = cells(line);
+    const auto column = [&](const char* name) {
+      return static_cast<std::size_t>(std::find(header.begin(), header.end(), name) - header.begin());
+    };
+    std::size_t cohorts = 0;
+    while (std::getline(report, line)) {
+      const auto row = cells(line);
+      const auto found = folds.find(row[0]);
+      if (found == folds.end()) continue;
+      ++cohorts;
+      CAPTURE(model);
+      CAPTURE(row[0]);
+      double mean = 0, variance = 0;
+      const auto count = static_cast<double>(found->second.size());
+      for (const auto& [fold, p] : found->second) mean += concordance_of(p) / count;
+      for (const auto& [fold, p] : found->second) variance += std::pow(concordance_of(p) - mean, 2) / count;
+      CHECK(std::abs(mean - std::stod(row[column("Val C-Index (Mean)")])) < 1e-6);
+      CHECK(std::abs(std::sqrt(variance) - std::stod(row[column("Val C-Index (STD)")])) < 1e-6);
+      CHECK(std::abs(concordance_of(pooled.at(row[0])) - std::stod(row[column("C-Index (All)")])) < 1e-6);
+    }
+    CHECK(cohorts == folds.size());
+  }
+}

@@ -1,0 +1,75 @@
+#include <doctest/doctest.h>
+
+#include <stroma/survival/discretise.hpp>
+
+#include "support/counting_allocator.hpp"
+#include "survival/cohort.hpp"
+
+using namespace stroma;
+
+TEST_CASE("discretise: STEPH's years, closed on the left") {
+  cpu_context ctx;
+  std::vector<double> edge(31);
+  equal_width_edges(ctx, 11680, edge);
+  for (std::size_t b = 0; b < 31; ++b) CHECK(edge[b] == 365.0 * static_cast<double>(b + 1));
+  std::vector<double> time;
+  for (int t = 0; t < 12500; t += 73) time.push_back(t);
+  time.push_back(364.999);
+  std::vector<int> bin(time.size());
+  discretise(ctx, time, edge, bin);
+  for (std::size_t i = 0; i < time.size(); ++i) CHECK(bin[i] == std::min(static_cast<int>(time[i] / 365), 31));
+}
+
+TEST_CASE_TEMPLATE("quantile_edges: between observed times, linear", T, double, float) {
+  cpu_context ctx;
+  const std::vector<T> time{5, 1, 3, 2, 4, 100, 50};
+  const std::vector<int> event{1, 1, 1, 1, 1, 0, 0};
+  std::vector<T> edge(3);
+  quantile_edges(ctx, time, event, edge);
+  CHECK(edge == std::vector<T>{2, 3, 4});
+  std::vector<std::uint8_t> bin(7);
+  discretise(ctx, time, edge, bin);
+  CHECK(bin == std::vector<std::uint8_t>{3, 0, 2, 1, 3, 3, 3});
+  std::vector<T> half(1);
+  quantile_edges(ctx, std::vector<T>{1, 2}, std::vector<int>{1, 1}, half);
+  CHECK(half[0] == T(1.5));
+  quantile_edges(ctx, std::vector<T>{7}, std::vector<int>{1}, edge);  // one event: equal edges, empty bins between
+  CHECK(edge == std::vector<T>{7, 7, 7});
+  std::vector<T> none;
+  quantile_edges(ctx, time, event, none);
+  discretise(ctx, time, none, bin);
+  CHECK(bin == std::vector<std::uint8_t>(7, 0));
+}
+
+TEST_CASE("discretise: strides, whole times, no allocation") {
+  cpu_context ctx;
+  std::vector<int> time{0, -5, 10, -5, 9, -5}, bin(6, 77);
+  const std::vector<int> edge{5, 10};
+  discretise(ctx, strided(time, 2), edge, strided(bin, 2));
+  CHECK(bin == std::vector<int>{0, 77, 2, 77, 1, 77});
+  const std::vector<double> t{3, 1, 2};
+  const std::vector<int> e{1, 1, 0};
+  std::vector<double> edges(2);
+  quantile_edges(ctx, t, e, edges);
+  CHECK(allocations_in([&] { quantile_edges(ctx, t, e, edges); }) == 0);
+}
+
+TEST_CASE("discretise: refuses what does not fit") {
+  cpu_context ctx;
+  const std::vector<double> time{1, 2}, edge{1, 0.5}, bad{-1, 2}, rising{0, 1};
+  const std::vector<int> event{1, 0}, none{0, 0}, three(3);
+  std::vector<int> bin(2), bins(3);
+  std::vector<double> edges(3);
+  CHECK(message_of<value_error>([&] { equal_width_edges(ctx, 0.0, edges); }) ==
+        "equal_width_edges: last: 0.000000, expected a number above 0");
+  CHECK(message_of<shape_error>([&] { quantile_edges(ctx, time, three, edges); }) ==
+        "quantile_edges: event: length 3, expected 2 (the length of time)");
+  CHECK(message_of<value_error>([&] { quantile_edges(ctx, time, none, edges); }) ==
+        "quantile_edges: event: none observed, expected at least one observed event");
+  CHECK(message_of<shape_error>([&] { discretise(ctx, time, rising, bins); }) ==
+        "discretise: bin: length 3, expected 2 (the length of time)");
+  CHECK(message_of<value_error>([&] { discretise(ctx, time, edge, bin); }) ==
+        "discretise: edge: a fall at 1, expected edges that never fall");
+  CHECK(message_of<value_error>([&] { discretise(ctx, bad, rising, bin); }) ==
+        "discretise: time: -1.000000 at 0, expected finite times of 0 or later");
+}

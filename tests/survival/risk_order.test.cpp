@@ -1,0 +1,107 @@
+#include <doctest/doctest.h>
+
+#include <stroma/survival/risk_order.hpp>
+
+#include "support/counting_allocator.hpp"
+#include "survival/cohort.hpp"
+
+using namespace stroma;
+
+TEST_CASE("risk_order: latest first, censored before deaths, row order within") {
+  cpu_context ctx;
+  const std::vector<double> time{5, 5, 8, 8, 10, 3, 5};
+  const std::vector<int> event{1, 0, 1, 1, 0, 0, 1};
+  const risk_order order(ctx, time, event);
+  CHECK(order.size() == 7);
+  CHECK(order.events() == 4);
+  CHECK(order.groups() == 4);
+  CHECK_FALSE(order.weighted());
+  const std::vector<index_t> expected{4, 2, 3, 1, 0, 6, 5};
+  for (index_t k = 0; k < 7; ++k) CHECK(order.rows()[k] == expected[static_cast<std::size_t>(k)]);
+  const auto plan = order.plan();
+  CHECK(plan.first[0] == 0);
+  CHECK(plan.deaths[0] == 1);  // a group without deaths: at its end
+  CHECK(plan.first[1] == 1);
+  CHECK(plan.deaths[1] == 1);
+  CHECK(plan.first[2] == 3);
+  CHECK(plan.deaths[2] == 4);
+  CHECK(plan.deaths[3] == 7);
+  CHECK(plan.first[4] == 7);
+}
+
+TEST_CASE("risk_order: groups and order hold for many sizes") {
+  cpu_context ctx;
+  for (const std::size_t n : {0u, 1u, 31u, 32u, 33u, 1025u}) {
+    const auto c = random_cohort<float>(n, 40, 1);
+    const risk_order order(ctx, c.time, c.event, c.weight);
+    const auto plan = order.plan();
+    REQUIRE(order.size() == static_cast<index_t>(n));
+    CHECK(order.weighted() == (n > 0));
+    std::vector<int> seen(n, 0);
+    index_t events = 0;
+    for (index_t g = 0; g < plan.groups; ++g)
+      for (index_t k = plan.first[g]; k < plan.first[g + 1]; ++k) {
+        const auto row = static_cast<std::size_t>(plan.row[k]);
+        ++seen[row];
+        events += c.event[row];
+        CHECK(c.time[row] == c.time[static_cast<std::size_t>(plan.row[plan.first[g]])]);
+        if (g > 0) CHECK(c.time[row] < c.time[static_cast<std::size_t>(plan.row[plan.first[g] - 1])]);
+        CHECK((c.event[row] != 0) == (k >= plan.deaths[g]));
+        CHECK(plan.weight[k] == c.weight[row]);
+      }
+    CHECK(plan.first[plan.groups] == static_cast<index_t>(n));
+    CHECK(events == order.events());
+    for (const int count : seen) CHECK(count == 1);
+  }
+}
+
+TEST_CASE("risk_order: zero and minus zero are one time; whole-number times and strides are taken") {
+  cpu_context ctx;
+  std::vector<double> time{0.0, 9, -0.0, 9, 1, 9};
+  std::vector<unsigned> event{1, 7, 0, 7, 1, 7};
+  const risk_order order(ctx, strided(time, 2), strided(event, 2));
+  CHECK(order.groups() == 2);
+  CHECK(order.rows()[0] == 2);
+  CHECK(order.rows()[1] == 1);
+  CHECK(order.rows()[2] == 0);
+  const std::vector<std::int64_t> days{4, 100000000000, 4};
+  const std::vector<float> died{1, 0, 1};
+  CHECK(risk_order(ctx, days, died).groups() == 2);
+  const std::vector<unsigned> years{4, 9, 4};
+  CHECK(risk_order(ctx, years, died).rows()[0] == 1);
+}
+
+TEST_CASE("risk_order: remade in place it takes no memory") {
+  cpu_context ctx;
+  const auto c = random_cohort(500, 40, 2), d = random_cohort(400, 40, 3);
+  risk_order order(ctx, c.time, c.event, c.weight);
+  CHECK(allocations_in([&] { order.remake(ctx, d.time, d.event, d.weight); }) == 0);
+  CHECK(order.size() == 400);
+  CHECK(allocations_in([&] { order.remake(ctx, c.time, c.event); }) == 0);
+  CHECK(order.size() == 500);
+  CHECK_FALSE(order.weighted());
+}
+
+TEST_CASE("risk_order: refuses what does not fit and keeps the old order") {
+  cpu_context ctx;
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const std::vector<double> time{1, 2, 3}, bad{1, nan, 3}, early{1, 2, -3};
+  const std::vector<int> event{1, 0, 1}, twos{1, 2, 1}, pair{1, 0};
+  risk_order order(ctx, time, event);
+  CHECK(message_of<shape_error>([&] { order.remake(ctx, time, pair); }) ==
+        "risk_order: event: length 2, expected 3 (the length of time)");
+  CHECK(message_of<shape_error>([&] { order.remake(ctx, time, event, pair); }) ==
+        "risk_order: weight: length 2, expected 3 (the length of time)");
+  CHECK(message_of<value_error>([&] { order.remake(ctx, bad, event); }) ==
+        "risk_order: time: nan at 1, expected finite times of 0 or later");
+  CHECK(message_of<value_error>([&] { order.remake(ctx, early, event); }) ==
+        "risk_order: time: -3.000000 at 2, expected finite times of 0 or later");
+  CHECK(message_of<value_error>([&] { order.remake(ctx, time, twos); }) ==
+        "risk_order: event: 2.000000 at 1, expected 0 (censored) or 1 (observed)");
+  CHECK(message_of<value_error>([&] { order.remake(ctx, time, event, early); }) ==
+        "risk_order: weight: -3.000000 at 2, expected finite weights of 0 or more");
+  CHECK(order.size() == 3);
+  CHECK(order.rows()[0] == 2);
+  order.remake(ctx, bad, event, {.check_values = false});  // any order, but every row once
+  CHECK(order.rows()[0] + order.rows()[1] + order.rows()[2] == 3);
+}
