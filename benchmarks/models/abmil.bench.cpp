@@ -27,23 +27,26 @@ void measure(benchmark::State& state, const stroma::abmil_shape& shape, double f
   bench::count_items(state, static_cast<double>(n), bytes * static_cast<double>(n * shape.features));
 }
 
-template <class S>
-void inference(benchmark::State& state, const stroma::abmil_shape& shape) {
+template <class S, auto Shape>
+void inference(benchmark::State& state) {
+  const auto shape = Shape();
   const model m = made(shape);
   const auto& bag = bench::random_matrix<S>(state.range(0), shape.features);
   bench::inference_run run(m, static_cast<int>(state.range(2)));
   measure(state, shape, bench::inference_flops(shape, bag.rows()), sizeof(S), [&] { return run(bag); });
 }
 
-template <class S>
-void training(benchmark::State& state, const stroma::abmil_shape& shape) {
+template <class S, auto Shape>
+void training(benchmark::State& state) {
+  const auto shape = Shape();
   model m = made(shape);
   const auto& bag = bench::random_matrix<S>(state.range(0), shape.features);
   bench::training_run<stroma::adamw<model>> run(m, static_cast<int>(state.range(2)), stroma::adam_options{.weight_decay = 1e-2});
   measure(state, shape, bench::training_flops(shape, bag.rows()), sizeof(S), [&] { return run(bag, 1e-4); });
 }
 
-void training_with_momentum(benchmark::State& state, const stroma::abmil_shape& shape) {
+void small_training(benchmark::State& state) {
+  const auto shape = bench::small_shape();
   model m = made(shape);
   const auto& bag = bench::random_matrix<float>(state.range(0), shape.features);
   bench::training_run<stroma::sgd<model>> run(m, static_cast<int>(state.range(2)),
@@ -59,12 +62,15 @@ void small_bag(benchmark::internal::Benchmark* b) {
   b->ArgNames({"N", "D", "threads"})->UseRealTime()->Unit(benchmark::kMicrosecond)->Args({5, 166, 1});
 }
 
-BENCHMARK_CAPTURE(inference<float>, slide, bench::slide_shape())->Name("BM_abmil/float")->Apply(slide);
-BENCHMARK_CAPTURE(inference<stroma::half>, slide, bench::slide_shape())->Name("BM_abmil/half")->Apply(slide);
-BENCHMARK_CAPTURE(training<float>, slide, bench::slide_shape())->Name("BM_abmil_training/float")->Apply(slide);
-BENCHMARK_CAPTURE(training<float>, dropout, bench::slide_shape(0.25))->Name("BM_abmil_training_dropout/float")->Apply(slide);
-BENCHMARK_CAPTURE(training<stroma::half>, slide, bench::slide_shape())->Name("BM_abmil_training/half")->Apply(slide);
-BENCHMARK_CAPTURE(inference<float>, small, bench::small_shape())->Name("BM_abmil_small/float")->Apply(small_bag);
-BENCHMARK_CAPTURE(training_with_momentum, small, bench::small_shape())->Name("BM_abmil_small_training/float")->Apply(small_bag);
+constexpr auto plain = [] { return bench::slide_shape(); };
+constexpr auto dropout = [] { return bench::slide_shape(0.25); };
+
+BENCHMARK(inference<float, plain>)->Name("BM_abmil/float")->Apply(slide);
+BENCHMARK(inference<stroma::half, plain>)->Name("BM_abmil/half")->Apply(slide);
+BENCHMARK(training<float, plain>)->Name("BM_abmil_training/float")->Apply(slide);
+BENCHMARK(training<float, dropout>)->Name("BM_abmil_training_dropout/float")->Apply(slide);
+BENCHMARK(training<stroma::half, plain>)->Name("BM_abmil_training/half")->Apply(slide);
+BENCHMARK(inference<float, bench::small_shape>)->Name("BM_abmil_small/float")->Apply(small_bag);
+BENCHMARK(small_training)->Name("BM_abmil_small_training/float")->Apply(small_bag);
 
 }  // namespace

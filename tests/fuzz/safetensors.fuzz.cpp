@@ -1,4 +1,5 @@
-// clang++ -std=c++20 -g -O1 -fsanitize=fuzzer,address,undefined -Iinclude tests/fuzz/safetensors.fuzz.cpp -o safetensors_fuzz
+// clang++ -std=c++20 -g -O1 -fsanitize=fuzzer,address,undefined -Iinclude tests/fuzz/safetensors.fuzz.cpp -o
+// safetensors_fuzz
 // ./safetensors_fuzz -max_len=4096 a_folder_of_safetensors_files
 #include <cstddef>
 #include <cstdint>

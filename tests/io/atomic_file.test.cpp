@@ -1,9 +1,9 @@
-#include <stroma/io/atomic_file.hpp>
+#include <csignal>
+#include <stdexcept>
 
 #include <doctest/doctest.h>
 
-#include <csignal>
-#include <stdexcept>
+#include <stroma/io/atomic_file.hpp>
 
 #include "scratch.hpp"
 #if defined(__unix__)

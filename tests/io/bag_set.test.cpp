@@ -1,6 +1,6 @@
-#include <stroma/io/bag_set.hpp>
-
 #include <doctest/doctest.h>
+
+#include <stroma/io/bag_set.hpp>
 
 using stroma::bag_set;
 

@@ -1,9 +1,9 @@
-#include <stroma/io/bags.hpp>
+#include <string>
+#include <vector>
 
 #include <doctest/doctest.h>
 
-#include <string>
-#include <vector>
+#include <stroma/io/bags.hpp>
 
 #include "scratch.hpp"
 
@@ -138,7 +138,8 @@ TEST_CASE("bags: a folder of slides") {
   const scratch_folder folder;
   const auto bags = three_bags<half>({0, 2, 3, 6});
   for (index_t b = 0; b < 3; ++b)
-    stroma::write_safetensors(folder / ("s" + std::to_string(2 - b) + ".safetensors"), {stroma::named_tensor("features", bags.view()[b])});
+    stroma::write_safetensors(folder / ("s" + std::to_string(2 - b) + ".safetensors"),
+                              {stroma::named_tensor("features", bags.view()[b])});
   const auto back = read_bags<float>(folder.path());
   CHECK(back.ids == std::vector<std::string>{"s0", "s1", "s2"});
   CHECK(back.offsets == std::vector<index_t>{0, 3, 4, 6});

@@ -1,9 +1,9 @@
-#include <stroma/io/clinical.hpp>
+#include <string>
+#include <vector>
 
 #include <doctest/doctest.h>
 
-#include <string>
-#include <vector>
+#include <stroma/io/clinical.hpp>
 
 #include "scratch.hpp"
 
@@ -45,7 +45,8 @@ TEST_CASE("clinical: follow-up with its columns' own names") {
 }
 
 TEST_CASE("clinical: what cannot be follow-up is named by line and column") {
-  CHECK(refusal("A,1,1\nB,-0.5,0\n") == "read_follow_up: c.csv: line 3, column 'time': '-0.5', expected a time of 0 or later");
+  CHECK(refusal("A,1,1\nB,-0.5,0\n") ==
+        "read_follow_up: c.csv: line 3, column 'time': '-0.5', expected a time of 0 or later");
   CHECK(refusal("A,1,2\n") == "read_follow_up: c.csv: line 2, column 'event': '2', expected 0 or 1");
   CHECK(refusal("A,1,dead\n") == "table: c.csv: line 2, column 'event': 'dead', expected a number");
   CHECK(refusal("A,,1\n") == "table: c.csv: line 2, column 'time': '', expected a number");
@@ -66,7 +67,8 @@ TEST_CASE("clinical: bags find their patients") {
   CHECK(message_of<stroma::value_error>([&] { static_cast<void>(match_bags(slides, f)); }) ==
         "match_bags: ids: 'TCGA-2F-A9-01Z.svs' at 0, expected an id with follow-up");
   const std::vector<std::string> unknown{"B", "TCGA2F-A9"};
-  CHECK(contains(message_of<stroma::value_error>([&] { static_cast<void>(match_bags(unknown, f, id_match::beginning)); }),
-                 "'TCGA2F-A9' at 1"));
+  CHECK(
+      contains(message_of<stroma::value_error>([&] { static_cast<void>(match_bags(unknown, f, id_match::beginning)); }),
+               "'TCGA2F-A9' at 1"));
   CHECK(match_bags({}, f).empty());
 }

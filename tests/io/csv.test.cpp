@@ -1,10 +1,10 @@
-#include <stroma/io/csv.hpp>
-
-#include <doctest/doctest.h>
-
 #include <cmath>
 #include <string>
 #include <vector>
+
+#include <doctest/doctest.h>
+
+#include <stroma/io/csv.hpp>
 
 #include "scratch.hpp"
 
@@ -32,7 +32,8 @@ std::string refusal(std::string_view text) {
 TEST_CASE("csv: cells, line ends, blank lines, byte order mark") {
   CHECK(shown("") == "");
   CHECK(shown("a,b\n1,2\n") == "1:[a][b]2:[1][2]");
-  CHECK(shown("\xef\xbb\xbf" "a,b\r\n1,2") == "1:[a][b]2:[1][2]");
+  CHECK(shown("\xef\xbb\xbf"
+              "a,b\r\n1,2") == "1:[a][b]2:[1][2]");
   CHECK(shown("\n\r\na\n\n\nb\r\n") == "3:[a]6:[b]");
   CHECK(shown(",\n,,\n") == "1:[][]2:[][][]");
   CHECK(shown("a,\r\n") == "1:[a][]");
@@ -61,7 +62,9 @@ TEST_CASE("csv: numbers") {
   CHECK(parse_number(" -2e3\t") == -2000);
   CHECK(parse_number("+.5") == 0.5);
   CHECK(parse_number("1e-310") == 1e-310);
-  for (const char* missing : {"", "  ", "NA", "nan", "NaN", "n/a", "NULL"}) CHECK(std::isnan(parse_number(missing).value()));
-  for (const char* bad : {"abc", "1,5", "1.5x", "1 2", "inf", "-Infinity", "1e999", "+-1", "+", "--1", "0x10", "nan(1)"})
+  for (const char* missing : {"", "  ", "NA", "nan", "NaN", "n/a", "NULL"})
+    CHECK(std::isnan(parse_number(missing).value()));
+  for (const char* bad :
+       {"abc", "1,5", "1.5x", "1 2", "inf", "-Infinity", "1e999", "+-1", "+", "--1", "0x10", "nan(1)"})
     CHECK_FALSE(parse_number(bad).has_value());
 }

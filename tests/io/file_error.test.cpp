@@ -1,6 +1,6 @@
-#include <stroma/io/file_error.hpp>
-
 #include <doctest/doctest.h>
+
+#include <stroma/io/file_error.hpp>
 
 #include "scratch.hpp"
 

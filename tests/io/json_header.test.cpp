@@ -1,9 +1,9 @@
-#include <stroma/io/json_header.hpp>
+#include <string>
+#include <vector>
 
 #include <doctest/doctest.h>
 
-#include <string>
-#include <vector>
+#include <stroma/io/json_header.hpp>
 
 #include "scratch.hpp"
 
@@ -79,7 +79,8 @@ TEST_CASE("json_header: objects and lists") {
   json.end();
   CHECK(keys == "ab");
   CHECK(values == std::vector<index_t>{1, 2, 3});
-  for (const char* bad : {"{", "{\"a\"}", "{\"a\":1,}", "{\"a\":1 \"b\":2}", "{a:1}", "{\"a\":1}}", "{\"a\":1}x", "[1]", "{,}"})
+  for (const char* bad :
+       {"{", "{\"a\"}", "{\"a\":1,}", "{\"a\":1 \"b\":2}", "{a:1}", "{\"a\":1}}", "{\"a\":1}x", "[1]", "{,}"})
     CHECK_THROWS_AS(
         [&] {
           auto c = cursor(bad);

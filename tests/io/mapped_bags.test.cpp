@@ -1,12 +1,11 @@
-#include <stroma/io/mapped_bags.hpp>
-
-#include <doctest/doctest.h>
-
 #include <cstdint>
 #include <string>
 #include <type_traits>
 #include <vector>
 
+#include <doctest/doctest.h>
+
+#include <stroma/io/mapped_bags.hpp>
 #include <stroma/io/safetensors_writer.hpp>
 
 #include "scratch.hpp"
@@ -45,9 +44,10 @@ double sum(const mapped_bags& bags, index_t b) {
 TEST_CASE("mapped_bags: bags of every float type, an empty one, unaligned ones") {
   const scratch_folder folder;
   const auto path = folder / "bags.safetensors";
-  write_safetensors(path, {named_tensor("h", filled<half>(3, 1, 0.5)), named_tensor("f", filled<float>(2, 1, 0.25)),
-                           named_tensor("b", filled<stroma::bfloat16>(1, 1, 2)), named_tensor("none", array<float, 2>(0, 1)),
-                           named_tensor("d", filled<double>(4, 1, 1.5))},
+  write_safetensors(path,
+                    {named_tensor("h", filled<half>(3, 1, 0.5)), named_tensor("f", filled<float>(2, 1, 0.25)),
+                     named_tensor("b", filled<stroma::bfloat16>(1, 1, 2)), named_tensor("none", array<float, 2>(0, 1)),
+                     named_tensor("d", filled<double>(4, 1, 1.5))},
                     {{"label.h", "1"}, {"label.f", "0"}, {"label.b", "1"}, {"label.none", "0"}, {"label.d", "2.5"}});
   const mapped_bags bags(path);
   CHECK(bags.count() == 5);
@@ -75,7 +75,8 @@ TEST_CASE("mapped_bags: a folder, one slide a file or several") {
   write_safetensors(folder / "s2.safetensors", {named_tensor("features", filled<float>(2, 3, 2)),
                                                 named_tensor("coords", array<std::int32_t, 2>(2, 2))});
   write_safetensors(folder / "s1.safetensors", {named_tensor("features", filled<half>(1, 3, 1))});
-  write_safetensors(folder / "s3.safetensors", {named_tensor("x", filled<float>(1, 3, 3)), named_tensor("w", filled<float>(4, 3, 4))});
+  write_safetensors(folder / "s3.safetensors",
+                    {named_tensor("x", filled<float>(1, 3, 3)), named_tensor("w", filled<float>(4, 3, 4))});
   folder.file("readme.txt", "not a bag");
   const mapped_bags bags(folder.path());
   CHECK(bags.ids() == std::vector<std::string>{"s1", "s2", "x", "w"});
@@ -97,7 +98,8 @@ TEST_CASE("mapped_bags: what is wrong is named") {
   CHECK(refusal(path) == where + "tensor 'a': shape [2, 0], expected [instances, features]");
   write_safetensors(path, {named_tensor("a", array<std::int64_t, 2>(2, 2))});
   CHECK(refusal(path) == where + "tensor 'a': dtype I64, expected F64, F32, F16 or BF16");
-  write_safetensors(path, {named_tensor("a", filled<float>(2, 3, 0)), named_tensor("b", filled<float>(2, 3, 0))}, {{"label.a", "1"}});
+  write_safetensors(path, {named_tensor("a", filled<float>(2, 3, 0)), named_tensor("b", filled<float>(2, 3, 0))},
+                    {{"label.a", "1"}});
   CHECK(refusal(path) == where + "1 labels, expected 2 (one a bag) or none");
   write_safetensors(path, {named_tensor("a", filled<float>(2, 3, 0))}, {{"label.a", "one"}});
   CHECK(refusal(path) == where + "tensor 'a': label 'one', expected a number");
@@ -117,9 +119,9 @@ TEST_CASE("mapped_bags: ids are unique over a folder, and a folder without files
 
 TEST_CASE("mapped_bags: empty bags of absurd size take no memory") {
   const scratch_folder folder;
-  const auto path = folder.file("a.safetensors",
-                                raw_safetensors(R"({"a":{"dtype":"F32","shape":[0,1152921504606846976],"data_offsets":[0,0]},)"
-                                                R"("b":{"dtype":"F32","shape":[0,1152921504606846976],"data_offsets":[0,0]}})"));
+  const auto path = folder.file(
+      "a.safetensors", raw_safetensors(R"({"a":{"dtype":"F32","shape":[0,1152921504606846976],"data_offsets":[0,0]},)"
+                                       R"("b":{"dtype":"F32","shape":[0,1152921504606846976],"data_offsets":[0,0]}})"));
   const mapped_bags bags(path);
   CHECK(bags.rows() == 0);
   CHECK(sum(bags, 1) == 0);

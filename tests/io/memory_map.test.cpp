@@ -1,8 +1,8 @@
-#include <stroma/io/memory_map.hpp>
+#include <utility>
 
 #include <doctest/doctest.h>
 
-#include <utility>
+#include <stroma/io/memory_map.hpp>
 
 #include "scratch.hpp"
 

@@ -1,11 +1,11 @@
 #ifdef STROMA_TEST_XTENSOR
-#include <stroma/io/npy.hpp>
-
-#include <doctest/doctest.h>
-
 #include <cstdint>
 #include <locale>
 #include <string>
+
+#include <doctest/doctest.h>
+
+#include <stroma/io/npy.hpp>
 
 #include "scratch.hpp"
 
@@ -87,7 +87,8 @@ TEST_CASE("npy: files that are not matrices, and places that cannot be written")
   const auto path = folder.file("v.npy", stroma::detail::npy_preamble(stroma::tensor_type::u8, false, shape) + "xy");
   CHECK(message_of<format_error>([&] { static_cast<void>(read_npy<float>(path)); }) ==
         "npy: " + path.string() + ": shape [2], expected two extents");
-  CHECK(contains(message_of<format_error>([&] { static_cast<void>(read_npy<float>(folder / "none")); }), "does not exist"));
+  CHECK(contains(message_of<format_error>([&] { static_cast<void>(read_npy<float>(folder / "none")); }),
+                 "does not exist"));
   CHECK_THROWS_AS(write_npy(folder / "no/a.npy", counted<float>(1, 1)), format_error);
 }
 #endif

@@ -1,11 +1,11 @@
-#include <stroma/io/npy_header.hpp>
-
-#include <doctest/doctest.h>
-
 #include <random>
 #include <span>
 #include <string>
 #include <vector>
+
+#include <doctest/doctest.h>
+
+#include <stroma/io/npy_header.hpp>
 
 #include "scratch.hpp"
 
@@ -47,7 +47,8 @@ TEST_CASE("npy_header: headers as numpy writes them, keys in any order") {
       for (const index_t extent : shape) count *= extent;
       const std::string preamble = stroma::detail::npy_preamble(type, true, shape);
       CHECK(preamble.size() % 64 == 0);
-      const auto back = parse(preamble + std::string(static_cast<std::size_t>(count * stroma::element_size(type)), 'x'));
+      const auto back =
+          parse(preamble + std::string(static_cast<std::size_t>(count * stroma::element_size(type)), 'x'));
       CHECK(back.type == type);
       CHECK(back.shape == shape);
     }
@@ -65,12 +66,17 @@ TEST_CASE("npy_header: what is wrong is named") {
         "npy: f: a header of 4294967295 bytes, expected at most 0 (the file's rest)");
   CHECK(refusal(file(good, "abc")) == "npy: f: 3 bytes of data, expected 4 (shape [1, 1])");
   CHECK(refusal(file(good, "abcde")) == "npy: f: 5 bytes of data, expected 4 (shape [1, 1])");
-  CHECK(contains(refusal(file("{'descr': '>f4', 'fortran_order': False, 'shape': (1, 1), }")), "descr '>f4', expected <f8"));
-  CHECK(contains(refusal(file("{'descr': '|O', 'fortran_order': False, 'shape': (1, 1), }")), "descr '|O', expected <f8"));
-  CHECK(contains(refusal(file("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1, 1), }")), "a quoted text"));
+  CHECK(contains(refusal(file("{'descr': '>f4', 'fortran_order': False, 'shape': (1, 1), }")),
+                 "descr '>f4', expected <f8"));
+  CHECK(contains(refusal(file("{'descr': '|O', 'fortran_order': False, 'shape': (1, 1), }")),
+                 "descr '|O', expected <f8"));
+  CHECK(
+      contains(refusal(file("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1, 1), }")), "a quoted text"));
   CHECK(contains(refusal(file("{'descr': '<f4', 'fortran_order': 1, 'shape': (1, 1), }")), "True or False"));
-  CHECK(contains(refusal(file("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 1), }")), "an integer of 0 or more"));
-  CHECK(contains(refusal(file("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,), }")), "2^63 - 1"));
+  CHECK(contains(refusal(file("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 1), }")),
+                 "an integer of 0 or more"));
+  CHECK(contains(refusal(file("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,), }")),
+                 "2^63 - 1"));
   CHECK(contains(refusal(file("{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 4), }")),
                  "shape [4611686018427387904, 4], expected at most 2^63 - 1 bytes"));
   CHECK(contains(refusal(file("{'descr': '<f4', 'fortran_order': False}")), "without shape"));
@@ -82,7 +88,8 @@ TEST_CASE("npy_header: what is wrong is named") {
 }
 
 TEST_CASE("npy_header: damaged headers are refused or read, never worse") {
-  const std::string good = stroma::detail::npy_preamble(tensor_type::f32, false, std::vector<index_t>{2, 3}) + std::string(24, 'x');
+  const std::string good =
+      stroma::detail::npy_preamble(tensor_type::f32, false, std::vector<index_t>{2, 3}) + std::string(24, 'x');
   std::mt19937 random(7);
   const auto below = [&](std::size_t n) { return static_cast<std::size_t>(random() % n); };
   for (int round = 0; round < 2000; ++round) {

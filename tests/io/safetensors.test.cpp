@@ -1,12 +1,11 @@
-#include <stroma/io/safetensors.hpp>
-
-#include <doctest/doctest.h>
-
 #include <string>
 #include <tuple>
 #include <vector>
 
+#include <doctest/doctest.h>
 #include <support/shared.hpp>
+
+#include <stroma/io/safetensors.hpp>
 
 #include "scratch.hpp"
 
@@ -58,7 +57,11 @@ TEST_CASE_TEMPLATE("safetensors: save and load", T, double, float) {
   const scratch_folder folder;
   network<T> model, other;
   T next = 0;
-  stroma::for_each_parameter([&](std::string_view, auto& p) { for (auto& x : p) x = next += T(0.25); }, model);
+  stroma::for_each_parameter(
+      [&](std::string_view, auto& p) {
+        for (auto& x : p) x = next += T(0.25);
+      },
+      model);
   save_parameters(folder / "m", model, {{"epoch", "7"}});
   CHECK(safetensors_reader(folder / "m").metadata().at("epoch") == "7");
   load_parameters(folder / "m", other);
@@ -98,7 +101,8 @@ TEST_CASE("safetensors: a file that does not fit the model changes nothing in it
   };
   stroma::write_safetensors(path, {named_tensor("weight", weight)});
   CHECK(contains(refusal(), "no tensor 'bias'"));
-  stroma::write_safetensors(path, {named_tensor("weight", weight), named_tensor("bias", bias), named_tensor("extra", extra)});
+  stroma::write_safetensors(path,
+                            {named_tensor("weight", weight), named_tensor("bias", bias), named_tensor("extra", extra)});
   CHECK(refusal() == "safetensors: " + path.string() +
                          ": tensor 'extra': no parameter of that name, expected parameters of the model alone");
   CHECK(layer.weight(0, 0) == 9);

@@ -1,9 +1,9 @@
-#include <stroma/io/safetensors_header.hpp>
+#include <span>
+#include <string>
 
 #include <doctest/doctest.h>
 
-#include <span>
-#include <string>
+#include <stroma/io/safetensors_header.hpp>
 
 #include "scratch.hpp"
 
@@ -20,17 +20,23 @@ std::string refusal(std::string_view header, std::string_view data = "") {
 }
 std::string tensor(std::string_view name, std::string_view type, std::string_view shape, std::string_view offsets) {
   std::string out = "\"";
-  return out.append(name).append("\":{\"dtype\":\"").append(type).append("\",\"shape\":").append(shape)
-      .append(",\"data_offsets\":").append(offsets).append("}");
+  return out.append(name)
+      .append("\":{\"dtype\":\"")
+      .append(type)
+      .append("\",\"shape\":")
+      .append(shape)
+      .append(",\"data_offsets\":")
+      .append(offsets)
+      .append("}");
 }
 
 }  // namespace
 
 TEST_CASE("safetensors_header: a good file") {
-  const std::string file = raw_safetensors("{\"__metadata__\":{\"k\":\"v\"}," + tensor("b", "U8", "[1,2]", "[1,3]") + "," +
-                                               tensor("a", "U8", "[]", "[0,1]") + "," + tensor("e", "F32", "[0,7]", "[3,3]") +
-                                               "}   ",
-                                           "xyz");
+  const std::string file =
+      raw_safetensors("{\"__metadata__\":{\"k\":\"v\"}," + tensor("b", "U8", "[1,2]", "[1,3]") + "," +
+                          tensor("a", "U8", "[]", "[0,1]") + "," + tensor("e", "F32", "[0,7]", "[3,3]") + "}   ",
+                      "xyz");
   const auto contents = parse(file);
   REQUIRE(contents.tensors.size() == 3);
   CHECK(contents.tensors[0].name == "b");
@@ -46,7 +52,8 @@ TEST_CASE("safetensors_header: a good file") {
 TEST_CASE("safetensors_header: the length") {
   CHECK(message_of<format_error>([] { parse("1234567"); }) ==
         "safetensors: f: 7 bytes, expected at least 8 (the header's length)");
-  CHECK(message_of<format_error>([] { parse(""); }) == "safetensors: f: 0 bytes, expected at least 8 (the header's length)");
+  CHECK(message_of<format_error>([] { parse(""); }) ==
+        "safetensors: f: 0 bytes, expected at least 8 (the header's length)");
   CHECK(message_of<format_error>([] { parse(std::string_view("\x03\0\0\0\0\0\0\0{}", 10)); }) ==
         "safetensors: f: a header of 3 bytes, expected at most 2 (the file's rest)");
   CHECK(message_of<format_error>([] { parse(std::string_view("\xff\xff\xff\xff\xff\xff\xff\xff{}", 10)); }) ==
@@ -71,7 +78,8 @@ TEST_CASE("safetensors_header: malformed JSON") {
 
 TEST_CASE("safetensors_header: names and keys come once") {
   const std::string a = tensor("a", "U8", "[1]", "[0,1]");
-  CHECK(refusal("{" + a + "," + a + "}", "x") == "safetensors: f: tensor 'a': this name twice, expected each name once");
+  CHECK(refusal("{" + a + "," + a + "}", "x") ==
+        "safetensors: f: tensor 'a': this name twice, expected each name once");
   CHECK(refusal("{" + a + "," + tensor("\\u0061", "U8", "[1]", "[1,2]") + "}", "xy") ==
         "safetensors: f: tensor 'a': this name twice, expected each name once");
   CHECK(contains(refusal("{\"__metadata__\":{},\"__metadata__\":{}}"), "__metadata__ twice"));
@@ -83,8 +91,10 @@ TEST_CASE("safetensors_header: names and keys come once") {
 
 TEST_CASE("safetensors_header: fields of a tensor") {
   CHECK(contains(refusal("{\"a\":{\"shape\":[1],\"data_offsets\":[0,1]}}", "x"), "tensor 'a': no dtype, expected one"));
-  CHECK(contains(refusal("{\"a\":{\"dtype\":\"U8\",\"data_offsets\":[0,1]}}", "x"), "tensor 'a': no shape, expected one"));
-  CHECK(contains(refusal("{\"a\":{\"dtype\":\"U8\",\"shape\":[1]}}", "x"), "tensor 'a': no data_offsets, expected one"));
+  CHECK(contains(refusal("{\"a\":{\"dtype\":\"U8\",\"data_offsets\":[0,1]}}", "x"),
+                 "tensor 'a': no shape, expected one"));
+  CHECK(
+      contains(refusal("{\"a\":{\"dtype\":\"U8\",\"shape\":[1]}}", "x"), "tensor 'a': no data_offsets, expected one"));
   CHECK(contains(refusal("{\"a\":{\"dtype\":\"U8\",\"more\":1}}"), "tensor 'a': field 'more'"));
   CHECK(contains(refusal("{" + tensor("a", "F8_E4M3", "[1]", "[0,1]") + "}", "x"),
                  "tensor 'a': dtype 'F8_E4M3', expected F64, F32, F16, BF16, I64, I32 or U8"));
@@ -101,7 +111,8 @@ TEST_CASE("safetensors_header: sizes") {
   CHECK(refusal("{" + tensor("a", "F32", "[1152921504606846976,16]", "[0,0]") + "}") ==
         "safetensors: f: tensor 'a': shape [1152921504606846976, 16], expected at most 2^63 - 1 bytes");
   CHECK(contains(refusal("{" + tensor("a", "F64", "[1152921504606846976]", "[0,0]") + "}"), "at most 2^63 - 1 bytes"));
-  CHECK(contains(refusal("{" + tensor("a", "U8", "[4294967296,0,4294967296]", "[0,0]") + "}"), "at most 2^63 - 1 bytes"));
+  CHECK(
+      contains(refusal("{" + tensor("a", "U8", "[4294967296,0,4294967296]", "[0,0]") + "}"), "at most 2^63 - 1 bytes"));
   CHECK(refusal("{" + tensor("a", "F32", "[2,3]", "[0,4]") + "}", "abcd") ==
         "safetensors: f: tensor 'a': 4 bytes, expected 24 (F32, shape [2, 3])");
   CHECK(contains(refusal("{" + tensor("a", "F32", "[]", "[0,0]") + "}"), "0 bytes, expected 4 (F32, shape [])"));
@@ -118,7 +129,8 @@ TEST_CASE("safetensors_header: offsets") {
                  "must not overlap"));
   CHECK(refusal("{" + tensor("a", "U8", "[1]", "[0,1]") + "," + tensor("b", "U8", "[1]", "[2,3]") + "}", "xyz") ==
         "safetensors: f: tensor 'b': begins at byte 2, expected 1 (the data must have no holes)");
-  CHECK(contains(refusal("{" + tensor("a", "U8", "[1]", "[1,2]") + "}", "xy"), "expected 0 (the data must have no holes)"));
+  CHECK(contains(refusal("{" + tensor("a", "U8", "[1]", "[1,2]") + "}", "xy"),
+                 "expected 0 (the data must have no holes)"));
   CHECK(refusal("{" + tensor("a", "U8", "[1]", "[0,1]") + "}", "xyz") ==
         "safetensors: f: 3 bytes of data, expected 1 (where the last tensor ends)");
   CHECK(contains(refusal("{" + tensor("a", "U8", "[2]", "[0,2]") + "," + tensor("e", "U8", "[0]", "[1,1]") + "}", "xy"),

@@ -1,7 +1,3 @@
-#include <stroma/io/safetensors_reader.hpp>
-
-#include <doctest/doctest.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -9,8 +5,11 @@
 #include <span>
 #include <string>
 
-#include <stroma/io/safetensors_writer.hpp>
+#include <doctest/doctest.h>
 #include <support/shared.hpp>
+
+#include <stroma/io/safetensors_reader.hpp>
+#include <stroma/io/safetensors_writer.hpp>
 
 #include "scratch.hpp"
 
@@ -110,7 +109,8 @@ TEST_CASE("safetensors_reader: what does not fit is named and nothing is written
   CHECK(message_of<format_error>([&] { reader.copy_to("i", narrow); }) ==
         "safetensors: mixed: tensor 'i': element 2 out of range, expected what I32 can hold");
   CHECK(narrow[0] == 0);
-  CHECK(contains(message_of<format_error>([&] { static_cast<void>(reader.read<std::uint8_t>("i")); }), "element 0 out of range"));
+  CHECK(contains(message_of<format_error>([&] { static_cast<void>(reader.read<std::uint8_t>("i")); }),
+                 "element 0 out of range"));
   CHECK(message_of<format_error>([&] { static_cast<void>(reader.read<std::int64_t>("m")); }) ==
         "safetensors: mixed: tensor 'm': dtype F32, expected I64, I32 or U8");
   CHECK(message_of<format_error>([&] { static_cast<void>(reader.read<float>("x")); }) ==

@@ -1,13 +1,12 @@
-#include <stroma/io/safetensors_writer.hpp>
-
-#include <doctest/doctest.h>
-
 #include <cstdint>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include <doctest/doctest.h>
+
 #include <stroma/io/safetensors_reader.hpp>
+#include <stroma/io/safetensors_writer.hpp>
 
 #include "scratch.hpp"
 
@@ -36,8 +35,8 @@ double widened(T value) {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("safetensors_writer: round trip of every type", T, double, float, half, stroma::bfloat16, std::int64_t,
-                   std::int32_t, std::uint8_t) {
+TEST_CASE_TEMPLATE("safetensors_writer: round trip of every type", T, double, float, half, stroma::bfloat16,
+                   std::int64_t, std::int32_t, std::uint8_t) {
   const scratch_folder folder;
   array<T, 2> matrix(5, 3);
   for (index_t i = 0; i < 15; ++i) matrix.data()[i] = number<T>(i);
@@ -88,13 +87,16 @@ TEST_CASE("safetensors_writer: strides longer than the buffer") {
 
 TEST_CASE("safetensors_writer: piece by piece") {
   const scratch_folder folder;
-  safetensors_writer out(folder / "a", {{"empty", tensor_type::f32, {0, 2}}, {"a", tensor_type::f32, {3, 2}}, {"b", tensor_type::u8, {2}}});
+  safetensors_writer out(
+      folder / "a",
+      {{"empty", tensor_type::f32, {0, 2}}, {"a", tensor_type::f32, {3, 2}}, {"b", tensor_type::u8, {2}}});
   array<float, 2> piece(2, 2);
   piece.fill(1.5f);
   out.append("a", piece);
   CHECK(message_of<value_error>([&] { out.append("b", array<std::uint8_t, 1>(2)); }) ==
         "safetensors_writer: append: tensor 'b', expected 'a'");
-  CHECK(message_of<value_error>([&] { out.append("a", array<double, 2>(1, 2)); }) == "safetensors_writer: a: F64, expected F32");
+  CHECK(message_of<value_error>([&] { out.append("a", array<double, 2>(1, 2)); }) ==
+        "safetensors_writer: a: F64, expected F32");
   CHECK(message_of<stroma::shape_error>([&] { out.append("a", piece); }) ==
         "safetensors_writer: a: 4 elements, expected 2 or fewer (what its shape leaves)");
   CHECK(message_of<value_error>([&] { out.finish(); }) ==

@@ -1,12 +1,12 @@
-#include <stroma/io/table.hpp>
-
-#include <doctest/doctest.h>
-
 #include <cmath>
 #include <limits>
 #include <locale>
 #include <string>
 #include <vector>
+
+#include <doctest/doctest.h>
+
+#include <stroma/io/table.hpp>
 
 #include "scratch.hpp"
 
@@ -28,7 +28,8 @@ struct comma_point : std::numpunct<char> {
 
 TEST_CASE("table: columns by name") {
   const scratch_folder folder;
-  const table t(folder.file("risks.csv", "\xef\xbb\xbfpatient,\"months, since\",note\r\nA,1.5,\"x \"\"y\"\"\"\r\n\r\nB,,\r\n"));
+  const table t(
+      folder.file("risks.csv", "\xef\xbb\xbfpatient,\"months, since\",note\r\nA,1.5,\"x \"\"y\"\"\"\r\n\r\nB,,\r\n"));
   CHECK(t.rows() == 2);
   CHECK(t.names() == std::vector<std::string>{"patient", "months, since", "note"});
   CHECK(t.contains("note"));
@@ -58,13 +59,14 @@ TEST_CASE("table: messages name what is wrong") {
         "table: risks.csv: no column 'time', expected one of id, months, twice, twice");
   CHECK(message_of<format_error>([&] { static_cast<void>(t.texts("twice")); }) ==
         "table: risks.csv: column 'twice' twice, expected it once");
-  CHECK(message_of<format_error>([&] {
-          static_cast<void>(table::from_text("a\n1\n\nNA", "t").numbers("a"));
-        }) == "table: t: line 4, column 'a': 'NA', expected a number");
+  CHECK(message_of<format_error>([&] { static_cast<void>(table::from_text("a\n1\n\nNA", "t").numbers("a")); }) ==
+        "table: t: line 4, column 'a': 'NA', expected a number");
   CHECK(message_of<format_error>([] { static_cast<void>(table::from_text("a,b\n1,2\n\n3\n", "t")); }) ==
         "table: t: line 4: 1 cells, expected 2 (the columns of the header)");
-  CHECK(message_of<format_error>([] { static_cast<void>(table::from_text("\n", "t")); }) == "table: t: no line, expected a header");
-  CHECK(contains(message_of<format_error>([] { table missing("/no/such.csv"); }), "table: /no/such.csv: does not exist"));
+  CHECK(message_of<format_error>([] { static_cast<void>(table::from_text("\n", "t")); }) ==
+        "table: t: no line, expected a header");
+  CHECK(
+      contains(message_of<format_error>([] { table missing("/no/such.csv"); }), "table: /no/such.csv: does not exist"));
 }
 
 TEST_CASE("table: what the writer writes reads back, whatever the locale") {

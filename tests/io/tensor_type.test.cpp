@@ -1,10 +1,10 @@
-#include <stroma/io/tensor_type.hpp>
-
-#include <doctest/doctest.h>
-
 #include <cmath>
 #include <cstdint>
 #include <limits>
+
+#include <doctest/doctest.h>
+
+#include <stroma/io/tensor_type.hpp>
 
 using stroma::bfloat16;
 using stroma::element_size;

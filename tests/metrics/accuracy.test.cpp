@@ -38,7 +38,7 @@ TEST_CASE_TEMPLATE("accuracy: the largest logit, the first of equal ones", T, do
   const matrix_view<const T> logit(z.data(), 4, 3), columns(z.data(), 3, 4, 1, 3);
   const std::vector<std::int64_t> label{1, 0, 2, 2}, high{0, 1, 2, 3};
   CHECK(accuracy(ctx, logit, label) == 0.75);
-  CHECK(accuracy(ctx, columns, std::vector<int>{2, 1, 1}) == doctest::Approx(2.0 / 3));
+  CHECK(accuracy(ctx, columns, std::vector<int>{1, 1, 0}) == doctest::Approx(2.0 / 3));
   CHECK(allocations_in([&] { (void)accuracy(ctx, logit, label); }) == 0);
   CHECK(message_of<value_error>([&] { (void)accuracy(ctx, logit, high); }) == "accuracy: label: 3 at 3, expected 0 to 2");
   CHECK(message_of<shape_error>([&] { (void)accuracy(ctx, logit, std::vector<int>{1}); }) ==
@@ -56,7 +56,7 @@ TEST_CASE_TEMPLATE("binary_accuracy: by threshold", T, double, float) {
   CHECK(binary_accuracy(ctx, p, label, {.threshold = 0.3}) == 0.75);
   CHECK(std::isnan(binary_accuracy(ctx, std::vector<T>{}, std::vector<int>{})));
   CHECK(message_of<value_error>([&] { (void)binary_accuracy(ctx, p, twos); }) ==
-        "binary_accuracy: label: 2.000000 at 2, expected 0 or 1");
+        "binary_accuracy: label: 2 at 2, expected 0 or 1");
   CHECK(message_of<value_error>([&] { (void)binary_accuracy(ctx, p, label, {.threshold = std::nan("")}); }) ==
         "binary_accuracy: threshold: nan, expected a finite number");
 }

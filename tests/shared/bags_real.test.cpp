@@ -1,11 +1,10 @@
-#include <stroma/io/bags.hpp>
-#include <stroma/io/clinical.hpp>
-
-#include <doctest/doctest.h>
-
 #include <numeric>
 
+#include <doctest/doctest.h>
 #include <support/shared.hpp>
+
+#include <stroma/io/bags.hpp>
+#include <stroma/io/clinical.hpp>
 
 TEST_CASE("bags: the real set musk1") {
   const auto shared = shared_folder();
@@ -32,12 +31,13 @@ TEST_CASE("bags: the real set tiger in half precision") {
 TEST_CASE("clinical: follow-up of TCGA-BLCA and of the published risks") {
   const auto shared = shared_folder();
   if (!shared) return;
-  const auto blca = stroma::read_follow_up(*shared / "data/tcga_blca_omics.csv", {.id = "case_id",
-                                                                                 .time = "survival_months",
-                                                                                 .event = "censorship",
-                                                                                 .coding = stroma::event_coding::censored,
-                                                                                 .cohort = "oncotree_code",
-                                                                                 .label = ""});
+  const auto blca =
+      stroma::read_follow_up(*shared / "data/tcga_blca_omics.csv", {.id = "case_id",
+                                                                    .time = "survival_months",
+                                                                    .event = "censorship",
+                                                                    .coding = stroma::event_coding::censored,
+                                                                    .cohort = "oncotree_code",
+                                                                    .label = ""});
   CHECK(blca.ids.size() == 373);
   CHECK(std::accumulate(blca.event.begin(), blca.event.end(), 0.0) == 169);
   CHECK(blca.cohort.back() == "BLCA");

@@ -46,12 +46,12 @@ TEST_CASE("progress: a bar is drawn over itself and ends its line once") {
     bar.update(0, "a long note");
     clock.now += 0.05;
     bar.update(1);  // too soon
-    clock.now += 0.1;
+    clock.now += 0.35;
     bar.update(2);
-    clock.now += 0.15;
+    clock.now += 0.2;
     bar.update(4);
   }
-  CHECK(out.str() == "\r[>       ] 0/4 a long note\r[====>   ] 2/4 0.2 s left \r[========] 4/4 0.3 s          \n");
+  CHECK(out.str() == "\r[>       ] 0/4 a long note\r[====>   ] 2/4 0.4 s left \r[========] 4/4 0.6 s     \n");
   std::ostringstream broken_off;
   {
     progress bar(broken_off, "x", 3, {.style = progress_style::bar, .width = 3, .clock = clock.function()});

@@ -71,7 +71,7 @@ void check_classes(std::string_view function, std::string_view argument, vector_
   for (index_t i = 0; i < v.size; ++i)
     if (v[i] != T(0) && v[i] != T(1))
       throw value_error(error_message(function, argument,
-                                      std::to_string(widen<double>(v[i])) + " at " + std::to_string(i), "0 or 1"));
+                                      number_text(widen<double>(v[i])) + " at " + std::to_string(i), "0 or 1"));
 }
 
 /// Case or class weights: finite and not negative.
@@ -80,7 +80,7 @@ void check_weights(std::string_view function, std::string_view argument, vector_
   for (index_t i = 0; i < v.size; ++i)
     if (!std::isfinite(widen<double>(v[i])) || v[i] < T(0))
       throw value_error(error_message(function, argument,
-                                      std::to_string(widen<double>(v[i])) + " at " + std::to_string(i),
+                                      number_text(widen<double>(v[i])) + " at " + std::to_string(i),
                                       "finite weights of 0 or more"));
 }
 

@@ -11,10 +11,11 @@ namespace stroma {
 /// @tparam S  how features are stored: float, double, half or bfloat16
 template <class S>
 struct bag_set {
-  array<S, 2> instances;            ///< [rows, features]
-  std::vector<index_t> offsets{0};  ///< [bags + 1], from 0 to rows: bag b owns the rows offsets[b] .. offsets[b + 1] - 1
-  std::vector<std::string> ids;     ///< [bags], each once
-  std::vector<double> labels;       ///< [bags], or empty where the files have none
+  array<S, 2> instances;  ///< [rows, features]
+  std::vector<index_t> offsets{
+      0};                        ///< [bags + 1], from 0 to rows: bag b owns the rows offsets[b] .. offsets[b + 1] - 1
+  std::vector<std::string> ids;  ///< [bags], each once
+  std::vector<double> labels;    ///< [bags], or empty where the files have none
 
   [[nodiscard]] index_t count() const noexcept { return static_cast<index_t>(offsets.size()) - 1; }
   [[nodiscard]] index_t features() const noexcept { return instances.cols(); }

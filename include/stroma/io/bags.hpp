@@ -37,8 +37,8 @@ struct bag_names {
 
 namespace detail {
 
-/// Reads a bag CSV in two passes over the mapped file: the first sizes the bags, the second fills them. So rows need not
-/// be sorted by bag, and nothing is held twice.
+/// Reads a bag CSV in two passes over the mapped file: the first sizes the bags, the second fills them. So rows need
+/// not be sorted by bag, and nothing is held twice.
 template <class S>
 class bag_csv_reader {
  public:
@@ -50,7 +50,8 @@ class bag_csv_reader {
     bag_ = column(columns.bag);
     label_ = column(columns.label);
     if (bag_ == names_.size()) refuse_file("read_bags", file_, "no column " + in_quotes(columns.bag), "one");
-    if (names_.size() < (label_ < names_.size() ? 3u : 2u)) refuse_file("read_bags", file_, "no feature", "at least one");
+    if (names_.size() < (label_ < names_.size() ? 3u : 2u))
+      refuse_file("read_bags", file_, "no feature", "at least one");
     while (csv.next()) count(csv);
     if (row_bag_.empty()) refuse_file("read_bags", file_, "no instance", "at least one bag");
   }

@@ -36,7 +36,8 @@ struct follow_up {
 };
 
 /// Takes follow-up from a table; rows keep their order.
-/// @throws format_error  a column is missing; a time missing, negative or not a number; an event not 0 or 1; an id empty
+/// @throws format_error  a column is missing; a time missing, negative or not a number; an event not 0 or 1; an id
+/// empty
 ///   or there twice. The message names line and column.
 [[nodiscard]] inline follow_up read_follow_up(const table& clinical, const follow_up_columns& columns = {}) {
   follow_up out;
@@ -53,14 +54,16 @@ struct follow_up {
     };
     if (out.ids[at].empty()) refuse(columns.id, "an id");
     const auto [earlier, fresh] = first.emplace(out.ids[at], r);
-    if (!fresh) refuse(columns.id, "each id once (it is on line " + std::to_string(clinical.line(earlier->second)) + ")");
+    if (!fresh)
+      refuse(columns.id, "each id once (it is on line " + std::to_string(clinical.line(earlier->second)) + ")");
     if (out.time[at] < 0) refuse(columns.time, "a time of 0 or later");
     if (out.event[at] != 0 && out.event[at] != 1) refuse(columns.event, "0 or 1");
     if (columns.coding == event_coding::censored) out.event[at] = 1 - out.event[at];
   }
   return out;
 }
-[[nodiscard]] inline follow_up read_follow_up(const std::filesystem::path& path, const follow_up_columns& columns = {}) {
+[[nodiscard]] inline follow_up read_follow_up(const std::filesystem::path& path,
+                                              const follow_up_columns& columns = {}) {
   return read_follow_up(table(path), columns);
 }
 
@@ -85,8 +88,8 @@ enum class id_match { exact, beginning };
       name = name.substr(0, cut);
       found = row.find(name);
     }
-    check::require(found != row.end(), "match_bags", "ids", detail::in_quotes(id) + " at " + std::to_string(rows.size()),
-                   "an id with follow-up");
+    check::require(found != row.end(), "match_bags", "ids",
+                   detail::in_quotes(id) + " at " + std::to_string(rows.size()), "an id with follow-up");
     rows.push_back(found->second);
   }
   return rows;

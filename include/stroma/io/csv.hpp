@@ -32,7 +32,8 @@ class csv_rows {
   bool next() {
     cells_.clear();
     unescaped_.clear();
-    while (line_end()) {}
+    while (line_end()) {
+    }
     if (at_ == text_.size()) return false;
     line_ = next_line_;
     for (;;) {

@@ -18,14 +18,15 @@
 
 namespace stroma {
 
-/// Bags that stay on disk: a safetensors file whose every tensor [instances, features] is a bag of that name, or a folder
-/// of such files (those ending in .safetensors, sorted by name). In a folder, a file with a tensor `features` is one bag
-/// named after the file, and its other tensors (coordinates, ...) are left alone. All bags are of one width and of a
-/// float type, each of its own; ids are unique over all files. Metadata `label.ID` holds a bag's label.
-/// Opening reads headers only; pages of features come when they are touched, so a cohort may exceed the memory.
+/// Bags that stay on disk: a safetensors file whose every tensor [instances, features] is a bag of that name, or a
+/// folder of such files (those ending in .safetensors, sorted by name). In a folder, a file with a tensor `features` is
+/// one bag named after the file, and its other tensors (coordinates, ...) are left alone. All bags are of one width and
+/// of a float type, each of its own; ids are unique over all files. Metadata `label.ID` holds a bag's label. Opening
+/// reads headers only; pages of features come when they are touched, so a cohort may exceed the memory.
 class mapped_bags {
  public:
-  /// @throws format_error  as `safetensors_reader`; no bag at all; a tensor that is not [instances, features] of floats;
+  /// @throws format_error  as `safetensors_reader`; no bag at all; a tensor that is not [instances, features] of
+  /// floats;
   ///   bags of different width (the message names both); an id twice; a label for some bags only, or not a number
   explicit mapped_bags(const std::filesystem::path& path) {
     std::error_code ignored;
@@ -54,18 +55,28 @@ class mapped_bags {
   /// [bags], or empty where the files have none.
   [[nodiscard]] const std::vector<double>& labels() const noexcept { return labels_; }
 
-  /// Returns f(view) with a matrix_view<const S> of the bag's elements, S being what the file holds: double, float, half
-  /// or bfloat16. f must take all four and return one type; the view ends with the call. Nothing is copied, unless the
-  /// bag lies unaligned in its file.
+  /// Returns f(view) with a matrix_view<const S> of the bag's elements, S being what the file holds: double, float,
+  /// half or bfloat16. f must take all four and return one type; the view ends with the call. Nothing is copied, unless
+  /// the bag lies unaligned in its file.
   template <class F>
   decltype(auto) visit(index_t b, F&& f) const {
     const stored_tensor& tensor = *bag(b).tensor;
     switch (tensor.type) {
-      case tensor_type::f64: return visit_as<double>(tensor, f);
-      case tensor_type::f16: return visit_as<half>(tensor, f);
-      case tensor_type::bf16: return visit_as<bfloat16>(tensor, f);
-      default: return visit_as<float>(tensor, f);
+      case tensor_type::f64:
+        return visit_as<double>(tensor, f);
+      case tensor_type::f16:
+        return visit_as<half>(tensor, f);
+      case tensor_type::bf16:
+        return visit_as<bfloat16>(tensor, f);
+      default:
+        return visit_as<float>(tensor, f);
     }
+  }
+
+  /// Whether `visit` shows the file's own bytes, a view that stays valid as long as this object, or a copy.
+  [[nodiscard]] bool in_place(index_t b) const {
+    const stored_tensor& tensor = *bag(b).tensor;
+    return tensor.size() == 0 || visit_type(tensor.type, [&]<class S>(std::type_identity<S>) { return detail::elements_in_place<S>(tensor) != nullptr; });
   }
 
   /// Copies a bag, converting to the scalar of `out`. @throws format_error  the shape is not that of `out`

@@ -103,9 +103,8 @@ class memory_map {
 #endif
 
   [[noreturn]] static void refuse_open(const std::filesystem::path& path, std::string_view function, int error) {
-    const std::string why = error == ENOENT
-                                ? "does not exist"
-                                : "cannot be read (" + std::generic_category().message(error) + ")";
+    const std::string why =
+        error == ENOENT ? "does not exist" : "cannot be read (" + std::generic_category().message(error) + ")";
     detail::refuse_file(function, path.string(), why, "a readable file");
   }
 

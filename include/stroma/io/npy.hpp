@@ -66,8 +66,8 @@ class npy_stream : public std::streambuf {
 }  // namespace detail
 
 /// Reads a matrix from an .npy file, little-endian floats or integers in C or Fortran order, as floats of type T. The
-/// file's header is checked here, against the file's size; xtensor sees a fresh one, for its own parser trusts what it reads.
-/// Cost: two copies of the data at the peak.
+/// file's header is checked here, against the file's size; xtensor sees a fresh one, for its own parser trusts what it
+/// reads. Cost: two copies of the data at the peak.
 /// @throws format_error  `npy: FILE: found, expected what`
 template <class T>
   requires detail::is_number<T>
@@ -101,7 +101,8 @@ template <matrix_like M>
   requires std::same_as<space_of<M>, host_space>
 void write_npy(const std::filesystem::path& path, const M& matrix) {
   using S = scalar_of<M>;
-  static_assert(file_scalar<S> && !is_narrow<S>, "write_npy: numpy has float64, float32, int64, int32 and uint8 for us");
+  static_assert(file_scalar<S> && !is_narrow<S>,
+                "write_npy: numpy has float64, float32, int64, int32 and uint8 for us");
   const auto view = as_const_view(matrix);
   array<S, 2> rows(view.rows, view.cols);
   for (index_t r = 0; r < view.rows; ++r)

@@ -25,12 +25,18 @@ struct npy_contents {
 /// `<f8` and its kin, in numpy's notation; nothing for F16 and BF16.
 [[nodiscard]] constexpr std::string_view npy_type_name(tensor_type type) {
   switch (type) {
-    case tensor_type::f64: return "<f8";
-    case tensor_type::f32: return "<f4";
-    case tensor_type::i64: return "<i8";
-    case tensor_type::i32: return "<i4";
-    case tensor_type::u8: return "|u1";
-    default: return "";
+    case tensor_type::f64:
+      return "<f8";
+    case tensor_type::f32:
+      return "<f4";
+    case tensor_type::i64:
+      return "<i8";
+    case tensor_type::i32:
+      return "<i4";
+    case tensor_type::u8:
+      return "|u1";
+    default:
+      return "";
   }
 }
 
@@ -90,7 +96,8 @@ class npy_parser {
     }
     space();
     if (at_ != text_.size()) refuse_at("the header's end");
-    if (!seen[0] || !seen[1] || !seen[2]) refuse("a header without " + std::string(!seen[0] ? "descr" : !seen[1] ? "fortran_order" : "shape"), "it");
+    if (!seen[0] || !seen[1] || !seen[2])
+      refuse("a header without " + std::string(!seen[0] ? "descr" : !seen[1] ? "fortran_order" : "shape"), "it");
     check_size();
     return std::move(out_);
   }

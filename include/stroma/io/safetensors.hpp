@@ -17,7 +17,7 @@ namespace stroma {
 enum class extra_tensors { refuse, ignore };
 
 struct load_options {
-  std::string prefix = "";                       ///< stands before each parameter's name in the file, dot included
+  std::string prefix = "";                      ///< stands before each parameter's name in the file, dot included
   extra_tensors extra = extra_tensors::refuse;  ///< looked for among the names that begin with the prefix
 };
 
@@ -28,7 +28,8 @@ void save_parameters(const std::filesystem::path& path, const Model& model, cons
   std::vector<tensor_source> tensors;
   for_each_parameter(
       [&](std::string_view name, const auto& p) {
-        static_assert(std::same_as<space_of<decltype(p)>, host_space>, "save_parameters: copy the model to the host first");
+        static_assert(std::same_as<space_of<decltype(p)>, host_space>,
+                      "save_parameters: copy the model to the host first");
         tensors.push_back(named_tensor(std::string(name), p));
       },
       model);

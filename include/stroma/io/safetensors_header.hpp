@@ -18,7 +18,8 @@
 
 namespace stroma::detail {
 
-static_assert(std::endian::native == std::endian::little, "stroma: the files' bytes are used as they lie, little-endian");
+static_assert(std::endian::native == std::endian::little,
+              "stroma: the files' bytes are used as they lie, little-endian");
 
 [[noreturn]] inline void refuse_tensor(const std::string& file, std::string_view name, std::string_view found,
                                        std::string_view expected) {
@@ -42,7 +43,8 @@ class safetensors_parser {
     const auto header_is = [&] { return "a header of " + std::to_string(length) + " bytes"; };
     if (length > longest_header) refuse_file("safetensors", file_, header_is(), "at most 100000000");
     if (length > bytes.size() - 8)
-      refuse_file("safetensors", file_, header_is(), "at most " + std::to_string(bytes.size() - 8) + " (the file's rest)");
+      refuse_file("safetensors", file_, header_is(),
+                  "at most " + std::to_string(bytes.size() - 8) + " (the file's rest)");
     const auto header = bytes.subspan(8, static_cast<std::size_t>(length));
     header_ = {reinterpret_cast<const char*>(header.data()), header.size()};
     data_ = bytes.subspan(8 + static_cast<std::size_t>(length));
@@ -86,7 +88,8 @@ class safetensors_parser {
       std::vector<index_t> values;
       json.list([&] {
         if (values.size() == most)
-          refuse_tensor(file_, name, "more than " + std::to_string(most) + " numbers in " + std::string(field), "fewer");
+          refuse_tensor(file_, name, "more than " + std::to_string(most) + " numbers in " + std::string(field),
+                        "fewer");
         values.push_back(json.integer());
       });
       return values;
@@ -116,7 +119,8 @@ class safetensors_parser {
   void add(stored_tensor tensor, index_t begin, index_t end) {
     const auto available = static_cast<index_t>(data_.size());
     if (begin > end)
-      refuse_tensor(file_, tensor.name, "begins at byte " + std::to_string(begin) + " and ends at " + std::to_string(end),
+      refuse_tensor(file_, tensor.name,
+                    "begins at byte " + std::to_string(begin) + " and ends at " + std::to_string(end),
                     "a begin up to the end");
     if (end > available)
       refuse_tensor(file_, tensor.name, "ends at byte " + std::to_string(end),

@@ -64,8 +64,9 @@ class tensor_values {
 
 /// A safetensors file: an 8-byte length, a JSON header, the elements. The constructor maps the file and checks all of
 /// the header against the file's size: types, shapes, offsets, names, and that the tensors cover the data once, without
-/// overlap or hole. Header fields that the format does not know are refused. Nothing else is read until it is asked for.
-/// Cost: the header's length, O(n log n) in the number of tensors; memory in proportion to the header, not to the data.
+/// overlap or hole. Header fields that the format does not know are refused. Nothing else is read until it is asked
+/// for. Cost: the header's length, O(n log n) in the number of tensors; memory in proportion to the header, not to the
+/// data.
 class safetensors_reader {
  public:
   /// @throws format_error  `safetensors: FILE: tensor 'NAME': found, expected what`
@@ -84,9 +85,8 @@ class safetensors_reader {
   /// nullptr where there is none. O(log n).
   [[nodiscard]] const stored_tensor* find(std::string_view name) const noexcept {
     const auto& order = contents_.by_name;
-    const auto at = std::lower_bound(order.begin(), order.end(), name, [&](std::size_t i, std::string_view n) {
-      return contents_.tensors[i].name < n;
-    });
+    const auto at = std::lower_bound(order.begin(), order.end(), name,
+                                     [&](std::size_t i, std::string_view n) { return contents_.tensors[i].name < n; });
     return at != order.end() && contents_.tensors[*at].name == name ? &contents_.tensors[*at] : nullptr;
   }
   [[nodiscard]] bool contains(std::string_view name) const noexcept { return find(name) != nullptr; }
@@ -122,8 +122,8 @@ class safetensors_reader {
     const auto v = as_view(out);
     using T = typename decltype(v)::value_type;
     if constexpr (traits_of<Out>::rank == 1)
-      detail::copy_elements(at(name), v.stride == 1 ? matrix_view<T>(v.data, 1, v.size)
-                                                    : matrix_view<T>(v.data, v.size, 1, v.stride, 1));
+      detail::copy_elements(
+          at(name), v.stride == 1 ? matrix_view<T>(v.data, 1, v.size) : matrix_view<T>(v.data, v.size, 1, v.stride, 1));
     else detail::copy_elements(at(name), v);
   }
 

@@ -43,7 +43,8 @@ struct tensor_source {
 namespace detail {
 
 /// The 8-byte length and the header, padded with spaces so that the data begin at a multiple of 8.
-[[nodiscard]] inline std::string safetensors_preamble(std::span<const tensor_plan> plans, const file_metadata& metadata) {
+[[nodiscard]] inline std::string safetensors_preamble(std::span<const tensor_plan> plans,
+                                                      const file_metadata& metadata) {
   std::string header = "{";
   const auto key = [&](std::string_view name) -> std::string& {
     return header.append(header.size() > 1 ? "," : "").append(json_string(name)).append(":");
@@ -103,7 +104,8 @@ class safetensors_writer {
  public:
   /// @throws value_error  a name twice, not UTF-8 or `__metadata__`, a shape that cannot be
   /// @throws format_error  the file cannot be made
-  safetensors_writer(const std::filesystem::path& path, std::vector<tensor_plan> plans, const file_metadata& metadata = {})
+  safetensors_writer(const std::filesystem::path& path, std::vector<tensor_plan> plans,
+                     const file_metadata& metadata = {})
       : plans_((detail::check_plans(plans, metadata), std::move(plans))), file_(path, "safetensors_writer") {
     file_.write(std::string_view(detail::safetensors_preamble(plans_, metadata)));
     skip_complete();
@@ -127,9 +129,10 @@ class safetensors_writer {
 
   /// @throws value_error  a tensor is not complete   @throws format_error  the disk is full or fails
   void finish() {
-    check::require(current_ == plans_.size(), "safetensors_writer", "finish",
-                   current_ == plans_.size() ? "" : "tensor " + detail::in_quotes(plans_[current_].name) + " incomplete",
-                   "all elements of all tensors");
+    check::require(
+        current_ == plans_.size(), "safetensors_writer", "finish",
+        current_ == plans_.size() ? "" : "tensor " + detail::in_quotes(plans_[current_].name) + " incomplete",
+        "all elements of all tensors");
     file_.commit();
   }
 

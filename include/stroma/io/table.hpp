@@ -23,9 +23,9 @@ namespace stroma {
 /// What a column of numbers does with empty cells, NA and nan.
 enum class missing_numbers { refuse, as_nan };
 
-/// A CSV file as text cells under named columns (see `csv_rows` for the dialect). Rows are counted from 0; messages give
-/// the file's line, in which the header is line 1. Copies share one immutable store. Memory: 16 bytes a cell beside the
-/// mapped file. No locale is consulted.
+/// A CSV file as text cells under named columns (see `csv_rows` for the dialect). Rows are counted from 0; messages
+/// give the file's line, in which the header is line 1. Copies share one immutable store. Memory: 16 bytes a cell
+/// beside the mapped file. No locale is consulted.
 class table {
  public:
   /// @throws format_error  no header, a row with more or fewer cells than the header, broken quotes
@@ -117,7 +117,8 @@ class table {
     return store_->cells[row * names().size() + column];
   }
   [[nodiscard]] std::size_t at(index_t row) const {
-    check::require(row >= 0 && row < rows(), "table", "row", std::to_string(row), "a row below " + std::to_string(rows()));
+    check::require(row >= 0 && row < rows(), "table", "row", std::to_string(row),
+                   "a row below " + std::to_string(rows()));
     return static_cast<std::size_t>(row);
   }
   [[nodiscard]] std::size_t find(std::string_view column) const {

@@ -67,13 +67,20 @@ inline constexpr tensor_type tensor_type_of = *detail::type_in_file<std::remove_
 template <class F>
 decltype(auto) visit_type(tensor_type type, F&& f) {
   switch (type) {
-    case tensor_type::f64: return std::forward<F>(f)(std::type_identity<double>{});
-    case tensor_type::f32: return std::forward<F>(f)(std::type_identity<float>{});
-    case tensor_type::f16: return std::forward<F>(f)(std::type_identity<half>{});
-    case tensor_type::bf16: return std::forward<F>(f)(std::type_identity<bfloat16>{});
-    case tensor_type::i64: return std::forward<F>(f)(std::type_identity<std::int64_t>{});
-    case tensor_type::i32: return std::forward<F>(f)(std::type_identity<std::int32_t>{});
-    default: return std::forward<F>(f)(std::type_identity<std::uint8_t>{});
+    case tensor_type::f64:
+      return std::forward<F>(f)(std::type_identity<double>{});
+    case tensor_type::f32:
+      return std::forward<F>(f)(std::type_identity<float>{});
+    case tensor_type::f16:
+      return std::forward<F>(f)(std::type_identity<half>{});
+    case tensor_type::bf16:
+      return std::forward<F>(f)(std::type_identity<bfloat16>{});
+    case tensor_type::i64:
+      return std::forward<F>(f)(std::type_identity<std::int64_t>{});
+    case tensor_type::i32:
+      return std::forward<F>(f)(std::type_identity<std::int32_t>{});
+    default:
+      return std::forward<F>(f)(std::type_identity<std::uint8_t>{});
   }
 }
 

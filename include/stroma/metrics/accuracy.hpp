@@ -102,8 +102,8 @@ template <execution_context Context, vector_like Scores, vector_like Labels>
   const auto s = as_const_view(score);
   const auto l = as_const_view(label);
   check::same_length(name, "label", l, "score", s);
-  check::require(std::isfinite(options.threshold), name, "threshold", std::to_string(options.threshold),
-                 "a finite number");
+  if (!std::isfinite(options.threshold))
+    throw value_error(error_message(name, "threshold", number_text(options.threshold), "a finite number"));
   if constexpr (std::same_as<typename Context::space, host_space>) {
     if (options.check_values) {
       check::finite(name, "score", s);

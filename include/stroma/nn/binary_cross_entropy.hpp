@@ -52,8 +52,8 @@ template <class T, class Space, class Targets>
 void check_binary_cross_entropy(std::string_view name, matrix_view<const T, Space> logit, const Targets& target,
                                 const binary_cross_entropy_options& options) {
   check::shape(name, "target", target, logit.rows, logit.cols);
-  check::require(options.positive_weight >= 0 && std::isfinite(options.positive_weight), name, "positive_weight",
-                 std::to_string(options.positive_weight), "a finite number of 0 or more");
+  if (!(options.positive_weight >= 0 && std::isfinite(options.positive_weight)))
+    throw value_error(error_message(name, "positive_weight", number_text(options.positive_weight), "a finite number of 0 or more"));
   if constexpr (std::same_as<Space, host_space>) {
     if (!options.check_values) return;
     check::finite(name, "logit", logit);
@@ -62,7 +62,7 @@ void check_binary_cross_entropy(std::string_view name, matrix_view<const T, Spac
         const auto y = static_cast<double>(target(r, c));
         if (!(y >= 0 && y <= 1))
           throw value_error(error_message(name, "target",
-                                          std::to_string(y) + " at row " + std::to_string(r) + ", column " + std::to_string(c),
+                                          number_text(y) + " at row " + std::to_string(r) + ", column " + std::to_string(c),
                                           "0 to 1"));
       }
   }

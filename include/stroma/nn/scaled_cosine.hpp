@@ -83,8 +83,8 @@ template <class T, class Space, class Targets>
 void check_scaled_cosine(std::string_view name, matrix_view<const T, Space> prediction, const Targets& target,
                          const scaled_cosine_options& options) {
   check::shape(name, "target", target, prediction.rows, prediction.cols);
-  check::require(options.exponent >= 1 && std::isfinite(options.exponent), name, "exponent",
-                 std::to_string(options.exponent), "a finite number of 1 or more");
+  if (!(options.exponent >= 1 && std::isfinite(options.exponent)))
+    throw value_error(error_message(name, "exponent", number_text(options.exponent), "a finite number of 1 or more"));
   check::positive(name, "norm_floor", options.norm_floor);
   if constexpr (std::same_as<Space, host_space>) {
     if (!options.check_values) return;

@@ -131,10 +131,9 @@ pooled attention_pool(graph<T, Backend>& g, node instances, const Attention& lay
     if (parameters.gate_weight.data != nullptr) out.gate = {g.template take<T>(rows * width), rows, width};
   }
   g.visit(instances, [&](auto x) { kernel::forward(g.context(), detail::stored_rows{x}, offsets, parameters, out, options); });
-  const node attention_node = attention;
   // Recorded on the later node, so both derivatives are known when it runs.
-  g.on_backward(slide, [=](graph<T, Backend>& r) {
-    attention_derivative<T, typename Backend::space> d{r.gradient(slide), r.gradient(attention_node)};
+  g.on_backward(slide, [=, slide = slide, attention = attention](graph<T, Backend>& r) {
+    attention_derivative<T, typename Backend::space> d{r.gradient(slide), r.gradient(attention)};
     attention_gradients<T, typename Backend::space> gradients{{}, n.gradients(r)};
     bool fresh = false;
     if (r.needs_gradient(instances)) {

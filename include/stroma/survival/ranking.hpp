@@ -118,8 +118,8 @@ void check_ranking(std::string_view name, index_t rows, vector_view<const T, Spa
                    const ranking_output<T, Space>& out, const ranking_options& options) {
   check::length(name, "prediction", prediction.size, rows, "the length of order");
   if (out.gradient.size != 0) check::same_length(name, "gradient", out.gradient, "prediction", prediction);
-  check::require(options.margin >= 0 && std::isfinite(options.margin), name, "margin", std::to_string(options.margin),
-                 "a finite number of 0 or more");
+  if (!(options.margin >= 0 && std::isfinite(options.margin)))
+    throw value_error(error_message(name, "margin", number_text(options.margin), "a finite number of 0 or more"));
   if constexpr (std::same_as<Space, host_space>)
     if (options.check_values) check::finite(name, "prediction", prediction);
 }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <utility>
 
 #include <stroma/core/array.hpp>
 #include <stroma/core/check.hpp>
@@ -31,6 +32,32 @@ struct keyed_row {
   }
 };
 
+/// Sorts by key; equal keys keep their order. By digits of 11 bits, from the lowest, each pass from one array into the
+/// other; a digit that all keys share costs no pass (float times have 29 zero bits). Returns the array that holds the
+/// result. `counts` has room for 6 x 2048.
+inline keyed_row* sort_by_key(keyed_row* rows, keyed_row* spare, index_t n, index_t* counts) {
+  constexpr index_t passes = 6, digits = 2048;
+  if (n <= 512) {  // clearing the counts would take longer
+    for (index_t i = 0; i < n; ++i) spare[i] = {rows[i].key, i};
+    std::sort(spare, spare + n);
+    for (index_t i = 0; i < n; ++i) spare[i].row = rows[spare[i].row].row;
+    return spare;
+  }
+  const auto digit = [](std::uint64_t key, index_t pass) { return static_cast<index_t>((key >> (11 * pass)) % digits); };
+  std::fill(counts, counts + passes * digits, index_t{0});
+  for (index_t i = 0; i < n; ++i)
+    for (index_t p = 0; p < passes; ++p) ++counts[p * digits + digit(rows[i].key, p)];
+  for (index_t p = 0; p < passes; ++p) {
+    index_t* const to = counts + p * digits;
+    if (to[digit(rows[0].key, p)] == n) continue;
+    index_t begin = 0;
+    for (index_t d = 0; d < digits; ++d) begin += std::exchange(to[d], begin);
+    for (index_t i = 0; i < n; ++i) spare[to[digit(rows[i].key, p)]++] = rows[i];
+    std::swap(rows, spare);
+  }
+  return rows;
+}
+
 /// Patients from the latest time to the earliest. Who shares a time forms a group: censored rows first, then deaths,
 /// each by row number. Walking forward, the rows before a group's end are those at risk at its time.
 template <class Space>
@@ -59,20 +86,22 @@ struct risk_order_kernel {
                                    vector_view<const Weights> weight, const risk_plan_memory& to) {
     const index_t n = time.size;
     auto scratch = ctx.workspace().open();
-    auto* const rows = scratch.template take<keyed_row>(n);
-    index_t groups = 0, events = 0;
-    for (index_t i = 0; i < n; ++i) {
-      const bool died = event[i] != Events(0);
-      events += died ? 1 : 0;
-      rows[i] = {~ordered_key(widen<double>(time[i])), died ? i + n : i};  // deaths after the censored of their time
-    }
-    std::sort(rows, rows + n);
+    auto* const unsorted = scratch.template take<keyed_row>(n);
+    auto* const spare = scratch.template take<keyed_row>(n);
+    auto* const counts = scratch.template take<index_t>(6 * 2048);
+    index_t groups = 0, events = 0, filled = 0;
+    for (const bool deaths : {false, true})  // equal times keep this order: the censored first
+      for (index_t i = 0; i < n; ++i)
+        if ((event[i] != Events(0)) == deaths)
+          unsorted[filled++] = {~ordered_key(widen<double>(time[i])), deaths ? i + n : i};
+    const keyed_row* const rows = sort_by_key(unsorted, spare, n, counts);
     for (index_t k = 0; k < n;) {
       to.first[groups] = k;
       const std::uint64_t key = rows[k].key;
       for (; k < n && rows[k].key == key && rows[k].row < n; ++k) to.row[k] = rows[k].row;
       to.deaths[groups++] = k;
       for (; k < n && rows[k].key == key; ++k) to.row[k] = rows[k].row - n;
+      events += k - to.deaths[groups - 1];
     }
     to.first[groups] = n;
     for (index_t k = 0; k < weight.size; ++k) to.weight[k] = widen<double>(weight[to.row[k]]);
@@ -153,7 +182,33 @@ class risk_order {
   [[nodiscard]] index_t events() const noexcept { return events_; }  ///< observed among them
   [[nodiscard]] index_t groups() const noexcept { return groups_; }  ///< distinct times
   [[nodiscard]] bool weighted() const noexcept { return weighted_; }
-  /// Patients from the latest time to the earliest; of one time the censored first.
+  /// Sorts by key; equal keys keep their order. By digits of 11 bits, from the lowest, each pass from one array into the
+/// other; a digit that all keys share costs no pass (float times have 29 zero bits). Returns the array that holds the
+/// result. `counts` has room for 6 x 2048.
+inline keyed_row* sort_by_key(keyed_row* rows, keyed_row* spare, index_t n, index_t* counts) {
+  constexpr index_t passes = 6, digits = 2048;
+  if (n <= 512) {  // clearing the counts would take longer
+    for (index_t i = 0; i < n; ++i) spare[i] = {rows[i].key, i};
+    std::sort(spare, spare + n);
+    for (index_t i = 0; i < n; ++i) spare[i].row = rows[spare[i].row].row;
+    return spare;
+  }
+  const auto digit = [](std::uint64_t key, index_t pass) { return static_cast<index_t>((key >> (11 * pass)) % digits); };
+  std::fill(counts, counts + passes * digits, index_t{0});
+  for (index_t i = 0; i < n; ++i)
+    for (index_t p = 0; p < passes; ++p) ++counts[p * digits + digit(rows[i].key, p)];
+  for (index_t p = 0; p < passes; ++p) {
+    index_t* const to = counts + p * digits;
+    if (to[digit(rows[0].key, p)] == n) continue;
+    index_t begin = 0;
+    for (index_t d = 0; d < digits; ++d) begin += std::exchange(to[d], begin);
+    for (index_t i = 0; i < n; ++i) spare[to[digit(rows[i].key, p)]++] = rows[i];
+    std::swap(rows, spare);
+  }
+  return rows;
+}
+
+/// Patients from the latest time to the earliest; of one time the censored first.
   [[nodiscard]] vector_view<const index_t, space> rows() const { return {row_.data(), rows_}; }
 
   /// What algorithms walk over.

@@ -46,9 +46,9 @@ struct training_state {
   }
 };
 
-/// What happens to the bags that do not fill a batch at the end of an epoch, different ones in each epoch: a smaller
-/// batch of their own, or nothing.
-enum class remainder { train, drop };
+/// What happens to the bags that do not fill a batch at the end of an epoch, different ones in each epoch: they are a
+/// smaller batch, or are left out.
+enum class last_batch { smaller, dropped };
 
 struct step_report {
   std::int64_t epoch, step;  ///< of the step just taken, from 0
@@ -63,7 +63,7 @@ struct epoch_report {
 struct training_options {
   index_t epochs = 20;
   index_t batch = 1;  ///< bags an optimiser step; the loss is their mean
-  remainder last = remainder::train;
+  last_batch remainder = last_batch::smaller;
   std::function<double(index_t)> learning_rate = constant_rate{};  ///< of the optimiser step, see schedule.hpp
   double largest_norm = std::numeric_limits<double>::infinity();   ///< of the gradient; see clip_global_norm
   std::int64_t last_step = std::numeric_limits<std::int64_t>::max();  ///< pause when so many steps have been taken
@@ -80,7 +80,7 @@ namespace detail {
     for (int byte = 0; byte < 8; ++byte) hash = (hash ^ (static_cast<std::uint64_t>(value) >> (8 * byte) & 0xff)) * 1099511628211u;
   };
   add(options.batch);
-  add(options.last == remainder::drop ? 1 : 0);
+  add(options.remainder == last_batch::dropped ? 1 : 0);
   for (const index_t bag : bags) add(bag);
   return hash == 0 ? 1 : hash;
 }
@@ -90,7 +90,7 @@ inline void order_bags(std::span<const index_t> bags, const training_options& op
                        std::vector<index_t>& order) {
   order.assign(bags.begin(), bags.end());
   random_stream(seed, static_cast<std::uint32_t>(epoch), 0xffffffffu).shuffle(order);
-  if (options.last == remainder::drop) order.resize(order.size() - order.size() % static_cast<std::size_t>(options.batch));
+  if (options.remainder == last_batch::dropped) order.resize(order.size() - order.size() % static_cast<std::size_t>(options.batch));
 }
 
 template <class State>
@@ -98,7 +98,7 @@ void check_training(const State& state, std::span<const index_t> bags, const tra
   check::require(options.epochs >= 0, "train", "options.epochs", std::to_string(options.epochs), "0 or more");
   check::positive("train", "options.batch", options.batch);
   check::require(static_cast<bool>(options.learning_rate), "train", "options.learning_rate", "nothing", "a function of the step");
-  const index_t least = options.last == remainder::drop ? options.batch : 1, found = static_cast<index_t>(bags.size());
+  const index_t least = options.remainder == last_batch::dropped ? options.batch : 1, found = static_cast<index_t>(bags.size());
   check::require(found >= least, "train", "bags", std::to_string(found),
                  std::to_string(least) + (least > 1 ? " or more (a batch: the remainder is dropped)" : " or more"));
   check::require(state.plan == 0 || state.plan == training_plan(bags, options), "train", "state",

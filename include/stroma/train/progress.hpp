@@ -94,12 +94,13 @@ class progress {
   void draw(index_t done, double now, std::string_view note) {
     const double part = total_ > 0 ? std::clamp(static_cast<double>(done) / static_cast<double>(total_), 0.0, 1.0) : 1;
     std::string line = title_;
-    const auto add = [&](std::string_view word) { line.append(line.empty() ? "" : " ").append(word); };
+    const auto add = [&](std::string_view word) {
+      if (!word.empty()) line.append(line.empty() ? "" : " ").append(word);
+    };
     if (is_bar()) add(bar(part));
     add(std::to_string(done) + "/" + std::to_string(total_));
     add(done >= total_ ? seconds(now - started_at_) : done > 0 ? seconds((now - started_at_) * (1 / part - 1)) + " left" : "");
-    if (!note.empty()) add(note);
-    while (line.ends_with(' ')) line.pop_back();
+    add(note);
     const std::size_t length = line.size();
     if (!is_bar()) return write_(line + "\n");
     line.append(shown_ > length ? shown_ - length : 0, ' ');  // over what the last, longer line left

@@ -2,4 +2,10 @@
 
 #include "sum.hpp"
 
-double native_sum() { return sum(); }
+double native_sum(exchanged x) { return sum(x); }
+exchanged native_input() {
+  exchanged x(300, 21);
+  stroma::random_stream random(5);
+  for (float& v : x) v = static_cast<float>(random.normal());
+  return x;
+}

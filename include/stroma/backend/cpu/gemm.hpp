@@ -152,7 +152,7 @@ template <class T, int Lanes = native_lanes<T>>
 [[nodiscard]] constexpr index_t gemm_buffer_size() {
   using sizes = gemm_sizes<T, Lanes>;
   // The second part widens 16-bit storage: a tile's rows of A or a panel's columns of B.
-  return (sizes::block_rows + std::max(sizes::tile_rows, sizes::tile_cols)) * sizes::depth + Lanes;
+  return (sizes::block_rows + std::max(sizes::tile_rows, sizes::tile_cols)) * sizes::depth + std::max<index_t>(Lanes, 16);  // cache lines stay whole
 }
 
 /// c (= or +=) a b for one worker; a has the rows of c and b.rows columns.

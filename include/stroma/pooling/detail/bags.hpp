@@ -77,8 +77,15 @@ matrix_view<const T> wide_rows(matrix_view<const S> x, tile_scratch<T>& scratch)
   if constexpr (std::is_same_v<S, T>)
     if (x.col_stride == 1) return x;
   const matrix_view<T> wide(scratch.take(x.rows * x.cols), x.rows, x.cols);
-  for (index_t i = 0; i < x.rows; ++i)
-    for (index_t j = 0; j < x.cols; ++j) wide(i, j) = widen<T>(x(i, j));
+  for (index_t i = 0; i < x.rows; ++i) {
+    const S* from = x.data + i * x.row_stride;
+    T* to = wide.data + i * x.cols;
+    if (x.col_stride == 1) {
+      for (index_t j = 0; j < x.cols; ++j) to[j] = widen<T>(from[j]);  // makes packets
+    } else {
+      for (index_t j = 0; j < x.cols; ++j) to[j] = widen<T>(from[j * x.col_stride]);
+    }
+  }
   return wide;
 }
 

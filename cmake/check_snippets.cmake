@@ -1,0 +1,33 @@
+# The README quotes examples/embedding word for word, so that what a reader copies is what a test has compiled.
+# cmake -Dsource=<checkout> -P check_snippets.cmake [-Dwrite=ON to bring the README up to date]
+cmake_minimum_required(VERSION 3.25)
+
+# The text between the first `begin` and the next `end` after it; splits `text` around it.
+function(split text begin end before inside after)
+  string(FIND "${text}" "${begin}" first)
+  if(first EQUAL -1)
+    message(FATAL_ERROR "check_snippets: no '${begin}'")
+  endif()
+  string(LENGTH "${begin}" length)
+  math(EXPR first "${first} + ${length}")
+  string(SUBSTRING "${text}" 0 ${first} head)
+  string(SUBSTRING "${text}" ${first} -1 rest)
+  string(FIND "${rest}" "${end}" last)
+  string(SUBSTRING "${rest}" 0 ${last} middle)
+  string(SUBSTRING "${rest}" ${last} -1 tail)
+  set(${before} "${head}" PARENT_SCOPE)
+  set(${inside} "${middle}" PARENT_SCOPE)
+  set(${after} "${tail}" PARENT_SCOPE)
+endfunction()
+
+file(READ "${source}/examples/embedding/main.cpp" program)
+file(READ "${source}/README.md" readme)
+split("${program}" "// [embedding]\n" "// [embedding]\n" ignored snippet ignored)
+split("${readme}" "```cpp\n" "```\n" before quoted after)
+if(quoted STREQUAL snippet)
+  return()
+endif()
+if(NOT write)
+  message(FATAL_ERROR "README.md does not quote examples/embedding/main.cpp: cmake -Dsource=. -Dwrite=ON -P cmake/check_snippets.cmake")
+endif()
+file(WRITE "${source}/README.md" "${before}${snippet}${after}")
