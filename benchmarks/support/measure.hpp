@@ -39,17 +39,18 @@ double register_flops(double seconds) {
   return flops / passed;
 }
 
-/// The same on several threads at once: the best of some short windows, measured once a process.
+/// The same on several threads at once: the best of many windows that are shorter than a time slice, so that on a busy
+/// machine some are undisturbed. Measured once a process.
 template <class T>
 double peak_flops(int threads) {
   static std::map<int, double> known;
   if (const auto found = known.find(threads); found != known.end()) return found->second;
   double best = 0;
-  for (int window = 0; window < 15; ++window) {
+  for (int window = 0; window < 100; ++window) {
     std::vector<double> each(static_cast<std::size_t>(threads));
     std::vector<std::thread> others;
-    for (std::size_t t = 1; t < each.size(); ++t) others.emplace_back([&each, t] { each[t] = register_flops<T>(0.015); });
-    each[0] = register_flops<T>(0.015);
+    for (std::size_t t = 1; t < each.size(); ++t) others.emplace_back([&each, t] { each[t] = register_flops<T>(0.002); });
+    each[0] = register_flops<T>(0.002);
     for (auto& other : others) other.join();
     double sum = 0;
     for (const double flops : each) sum += flops;

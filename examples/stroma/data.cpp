@@ -126,6 +126,11 @@ bag_source bag_source::standardised(const standardisation& by) const {
   return copy;
 }
 
+std::optional<bag_source> bag_source::standardised_if(const std::optional<standardisation>& by) const {
+  if (!by) return std::nullopt;
+  return standardised(*by);
+}
+
 int targets::classes() const { return label.empty() ? 0 : 1 + *std::max_element(label.begin(), label.end()); }
 
 std::vector<int> targets::strata() const {

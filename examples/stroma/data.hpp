@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <stroma/adapt/std.hpp>
+#include <stroma/core/members.hpp>
 #include <stroma/io/bag_set.hpp>
 #include <stroma/io/mapped_bags.hpp>
 
@@ -46,11 +47,12 @@ class bag_source {
 
   /// Of all instances of these bags together; features that do not vary get scale 1.
   [[nodiscard]] standardisation measure(std::span<const index_t> bags) const;
-  /// A copy in memory.
-  [[nodiscard]] bag_source standardised(const standardisation& by) const;
+  /// A copy in memory, or nothing where there is nothing to do.
+  [[nodiscard]] std::optional<bag_source> standardised_if(const std::optional<standardisation>& by) const;
 
  private:
   bag_source() = default;
+  [[nodiscard]] bag_source standardised(const standardisation& by) const;
   void check() const;
 
   bool is_table_ = false;

@@ -2,28 +2,22 @@
 #include <cmath>
 #include <iostream>
 #include <map>
-#include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include <nlohmann/json.hpp>
 
 #include <stroma/adapt/std.hpp>
 #include <stroma/core/context.hpp>
 #include <stroma/io/table.hpp>
 #include <stroma/survival/concordance.hpp>
 
+#include "commands.hpp"
 #include "program.hpp"
 
 namespace program {
 namespace {
-
-struct options {
-  std::string table, time, event, score, group;
-  std::vector<std::string> fold;
-  bool censored = false;
-  std::string json_file;
-};
 
 struct patients {
   std::vector<double> time, event, score;
@@ -55,7 +49,7 @@ auto& find_or_add(List& list, std::map<std::string, std::size_t>& index, const s
 }
 
 /// The event flags, 1 for an observed event, and the times, both checked; messages name the line.
-std::pair<std::vector<double>, std::vector<double>> read_follow_up(const stroma::table& table, const options& o) {
+std::pair<std::vector<double>, std::vector<double>> read_follow_up(const stroma::table& table, const evaluate_options& o) {
   auto time = table.numbers(o.time), event = table.numbers(o.event);
   for (stroma::index_t r = 0; r < table.rows(); ++r) {
     const auto at = static_cast<std::size_t>(r);
@@ -66,7 +60,7 @@ std::pair<std::vector<double>, std::vector<double>> read_follow_up(const stroma:
   return {std::move(time), std::move(event)};
 }
 
-std::vector<group> read_groups(const options& o) {
+std::vector<group> read_groups(const evaluate_options& o) {
   const stroma::table table(o.table);
   const auto [time, event] = read_follow_up(table, o);
   const auto score = table.numbers(o.score);
@@ -88,7 +82,7 @@ std::vector<group> read_groups(const options& o) {
   return groups;
 }
 
-json judge(const group& g, const options& o, stroma::cpu_context& ctx) {
+json judge(const group& g, const evaluate_options& o, stroma::cpu_context& ctx) {
   const double pooled = g.all.c_index(ctx);
   if (!std::isfinite(pooled))
     stroma::detail::refuse_file("evaluate", o.table + ": group '" + g.name + "'",
@@ -124,38 +118,16 @@ void print_table(const json& groups) {
   }
 }
 
-void run(const options& o, bool as_json) {
+}  // namespace
+
+void evaluate(const evaluate_options& o) {
   stroma::cpu_context ctx;
   json groups = json::object();
   for (const group& g : read_groups(o)) groups[g.name] = judge(g, o, ctx);
   const json result = {{"groups", groups}};
   if (!o.json_file.empty()) write_json(o.json_file, result);
-  if (as_json && o.json_file.empty()) std::cout << result.dump(2) << '\n';
+  if (o.as_json && o.json_file.empty()) std::cout << result.dump(2) << '\n';
   else print_table(groups);
-}
-
-}  // namespace
-
-void add_evaluate(CLI::App& app) {
-  const auto o = std::make_shared<options>();
-  CLI::App* command = app.add_subcommand("evaluate", "Harrell's C-index of risk scores in a CSV table, by group and fold");
-  command->add_option("--table", o->table, "CSV file with a header, one row a patient")->required()->type_name("CSV");
-  command->add_option("--time", o->time, "column: time to the event or to the last follow-up, 0 or more, any unit")->required()->type_name("COL");
-  command->add_option("--event", o->event, "column: 1 the event was observed, 0 censored")->required()->type_name("COL");
-  command->add_option("--score", o->score, "column: the risk; larger means an earlier event")->required()->type_name("COL");
-  command->add_option("--group", o->group, "column whose values are judged apart, such as the cancer")->type_name("COL");
-  command->add_option("--fold", o->fold, "column(s) that name the test fold of a row; mean and deviation (population) go over folds")
-      ->type_name("COL")
-      ->expected(1, 4);
-  command->add_flag("--censored", o->censored, "the event column says 1 for censored, 0 for observed");
-  CLI::Option* as_json = command->add_option("--json", o->json_file, "print JSON instead of a table, or write it to FILE");
-  as_json->expected(0, 1)->type_name("[FILE]");
-  command->footer(
-      "A pair of patients counts when one had the event and the other was followed longer (or was censored at that very time);\n"
-      "tied risks count one half. 0.5 is chance, 1 a perfect order.\n"
-      "JSON: {\"groups\": {NAME: {\"n\", \"events\", \"c_index_mean\", \"c_index_std\", \"c_index_pooled\", \"folds\"}}}\n\n"
-      "Example:\n  stroma evaluate --table run/risks.csv --time time --event event --score score --group cohort --fold fold");
-  command->callback([o, as_json] { run(*o, as_json->count() > 0); });
 }
 
 }  // namespace program

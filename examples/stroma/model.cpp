@@ -138,9 +138,16 @@ prediction predict(stroma::graph<float>& g, const slide_model& model, const bag_
 
 double risk(const model_spec& spec, const prediction& p) {
   if (spec.loss == loss_kind::cox) return static_cast<double>(p.logits[0]);
-  double survival = 1, lifetime = 0;
-  for (const float z : p.logits) lifetime += survival *= stroma::detail::logistic(-static_cast<double>(z));
+  double lifetime = 0;
+  for (const double survival : survival_curve(p)) lifetime += survival;
   return -lifetime;
+}
+
+std::vector<double> survival_curve(const prediction& p) {
+  std::vector<double> curve;
+  double survival = 1;
+  for (const float z : p.logits) curve.push_back(survival *= stroma::detail::logistic(-static_cast<double>(z)));
+  return curve;
 }
 
 std::vector<double> probabilities(const prediction& p) {
@@ -154,6 +161,12 @@ std::vector<double> probabilities(const prediction& p) {
   for (const float z : p.logits) sum += result.emplace_back(std::exp(static_cast<double>(z) - peak));
   for (double& q : result) q /= sum;
   return result;
+}
+
+int predicted_class(const std::vector<double>& p) {
+  // At one half a pair of classes is the second's, as in stroma::binary_accuracy.
+  if (p.size() == 2) return p[1] >= p[0] ? 1 : 0;
+  return static_cast<int>(std::max_element(p.begin(), p.end()) - p.begin());
 }
 
 }  // namespace program

@@ -86,7 +86,10 @@ struct prediction {
 
 /// The log hazard, or minus the expected lifetime in bins: larger is worse.
 [[nodiscard]] double risk(const model_spec& spec, const prediction& p);
-/// The probabilities of the classes.
+/// The probability to outlive each time bin.
+[[nodiscard]] std::vector<double> survival_curve(const prediction& p);
+/// The probabilities of the classes, and the number of the largest.
 [[nodiscard]] std::vector<double> probabilities(const prediction& p);
+[[nodiscard]] int predicted_class(const std::vector<double>& probabilities);
 
 }  // namespace program

@@ -5,12 +5,12 @@
 #include <limits>
 #include <system_error>
 
+#include <nlohmann/json.hpp>
+
 #include <stroma/io/atomic_file.hpp>
 #include <stroma/io/file_error.hpp>
 
 namespace program {
-
-void refuse_usage(const std::string& option, const std::string& message) { throw CLI::ValidationError(option, message); }
 
 std::string fixed(double value, int digits) {
   if (!std::isfinite(value)) return "-";

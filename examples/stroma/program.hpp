@@ -1,24 +1,22 @@
 #pragma once
-#include <cstdint>
+#include <cstddef>
 #include <filesystem>
+#include <stdexcept>
 #include <string>
 #include <string_view>
+#include <vector>
 
-#include <CLI/CLI.hpp>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 
-/// What the subcommands share. Each has a file of its own and adds itself to the command line.
+/// What the subcommands share.
 namespace program {
-
-void add_simulate(CLI::App& app);
-void add_train(CLI::App& app);
-void add_predict(CLI::App& app);
-void add_evaluate(CLI::App& app);
 
 using json = nlohmann::ordered_json;
 
-/// Options that contradict each other: exit code 2. @throws CLI::ValidationError  always
-[[noreturn]] void refuse_usage(const std::string& option, const std::string& message);
+/// Options that contradict each other: exit code 2.
+struct usage_error : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
 
 /// `0.8712`, or `-` for a number that does not exist.
 [[nodiscard]] std::string fixed(double value, int digits);

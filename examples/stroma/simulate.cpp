@@ -3,9 +3,10 @@
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
-#include <memory>
 #include <string>
 #include <vector>
+
+#include <nlohmann/json.hpp>
 
 #include <stroma/adapt/std.hpp>
 #include <stroma/core/context.hpp>
@@ -14,15 +15,11 @@
 #include <stroma/survival/concordance.hpp>
 
 #include "cohort_model.hpp"
+#include "commands.hpp"
 #include "program.hpp"
 
 namespace program {
 namespace {
-
-struct options {
-  std::string out;
-  simulation_options model;
-};
 
 struct cohort_outcome {
   std::vector<double> risk, time, event;
@@ -97,14 +94,9 @@ json describe(const simulation_options& m) {
           {"seed", m.seed}};
 }
 
-void check(const simulation_options& m) {
-  for (const auto* range : {&m.patients, &m.patches})
-    if (range->front() > range->back())
-      refuse_usage(range == &m.patients ? "--patients" : "--patches", "the smallest number comes first");
-}
+}  // namespace
 
-void run(const options& o) {
-  check(o.model);
+void simulate(const simulate_options& o) {
   const std::filesystem::path folder = o.out;
   make_folder(folder / "bags");
   stroma::table_writer clinical(folder / "clinical.csv", {"patient", "cohort", "time", "event", "true_risk"});
@@ -124,49 +116,6 @@ void run(const options& o) {
              {{"options", describe(o.model)}, {"oracle_c_index_mean", number_or_null(summarise(oracles).mean)}, {"cohorts", cohorts}});
   std::cout << "written: " << (folder / "bags").string() << ", " << (folder / "clinical.csv").string() << ", "
             << (folder / "simulation.json").string() << '\n';
-}
-
-void add_model_options(CLI::App& command, simulation_options& m) {
-  const auto range = [&](const char* name, std::vector<int>& value, const char* text) {
-    command.add_option(name, value, text)->expected(1, 2)->delimiter(',')->check(CLI::Range(1, 1000000))->type_name("N[,N]")->capture_default_str();
-  };
-  const auto number = [&](const char* name, auto& value, double low, double high, const char* text) {
-    command.add_option(name, value, text)->check(CLI::Range(low, high))->type_name("NUMBER")->capture_default_str();
-  };
-  number("--cohorts", m.cohorts, 1, 999, "how many cancers");
-  range("--patients", m.patients, "patients of the smallest and of the largest cohort; those between rise by one factor");
-  range("--patches", m.patches, "patches of the smallest and of the largest bag");
-  number("--features", m.features, 1, 65536, "numbers that describe a patch");
-  number("--components", m.components, 5, 1000, "kinds of tissue");
-  number("--separation", m.separation, 0, 100, "spread of the kinds' centres, in each feature");
-  number("--shift", m.shift, 0, 100, "spread of what a cohort adds to all its patches, in each feature");
-  number("--noise", m.noise, 0, 100, "spread of patches around their kind's centre, in each feature");
-  number("--effect", m.effect, 0.001, 20, "standard deviation of the true log hazard in a cohort");
-  number("--shared", m.shared, 0, 1, "part of the hazard's variance that all cancers share, on average");
-  number("--censoring", m.censoring, 0, 0.99, "expected part of patients whose event is not seen");
-  command.add_option("--seed", m.seed, "the same seed and options give the same files")->type_name("N")->capture_default_str();
-}
-
-}  // namespace
-
-void add_simulate(CLI::App& app) {
-  const auto o = std::make_shared<options>();
-  CLI::App* command = app.add_subcommand("simulate", "Cohorts of ragged patch bags with follow-up times and a known true risk");
-  command->add_option("--out", o->out, "folder to write into; made if it does not exist")->required()->type_name("DIR");
-  add_model_options(*command, o->model);
-  command->footer(
-      "The model: tissue comes in kinds; patches of a kind scatter around its centre. A patient's mixture of kinds is logistic\n"
-      "normal. The log hazard is a weighted sum of the mixture's log ratios: some kinds mean the same in every cancer, two are the\n"
-      "cancer's own. Deaths are Weibull, censoring is independent. The oracle C-index is that of the true risk: nobody can do better.\n"
-      "Files: bags/COHORT.safetensors (a tensor [patches, features] of halfs for every patient), clinical.csv (patient, cohort,\n"
-      "time in months, event, true_risk = log hazard), simulation.json.\n\n"
-      "Example:\n  stroma simulate --out cohorts --cohorts 13 --patients 60,400 --seed 1");
-  command->callback([o] {
-    // One number means that all are of one size.
-    for (auto* range : {&o->model.patients, &o->model.patches})
-      if (range->size() == 1) range->push_back(range->front());
-    run(*o);
-  });
 }
 
 }  // namespace program

@@ -5,6 +5,7 @@
 #include <set>
 #include <string>
 #include <stroma/survival/concordance.hpp>
+#include <stroma/survival/discretise.hpp>
 #include <vector>
 
 #include "support/shared.hpp"
@@ -77,4 +78,27 @@ TEST_CASE("published risks: concordance by cohort equals what was reported") {
     }
     CHECK(cohorts == folds.size());
   }
+}
+
+TEST_CASE("published risks: the quartiles of observed times give the published bins") {
+  const auto shared = shared_folder();
+  if (!shared) return;
+  const auto table = read_columns(*shared / "data" / "published_risks" / "amilsm.csv");
+  patients p;
+  std::vector<int> expected;
+  for (std::size_t i = 0; i < table.at("risk").size(); ++i) {
+    if (table.at("cohort")[i] != "blca") continue;
+    p.time.push_back(std::stod(table.at("months")[i]));
+    p.event.push_back(table.at("event")[i] == "1");
+    expected.push_back(std::stoi(table.at("time_bin")[i]));
+  }
+  cpu_context ctx;
+  std::vector<double> edge(3);
+  quantile_edges(ctx, p.time, p.event, edge);
+  CHECK(edge[0] == doctest::Approx(7.62));
+  CHECK(edge[1] == doctest::Approx(13.57));
+  CHECK(edge[2] == doctest::Approx(21.85));
+  std::vector<int> bin(expected.size());
+  discretise(ctx, p.time, edge, bin);
+  CHECK(bin == expected);
 }

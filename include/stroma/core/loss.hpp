@@ -17,7 +17,7 @@ namespace detail {
 /// log(1 + exp(x)) without overflow, and without losing exp(x) beside the 1.
 template <std::floating_point T>
 [[nodiscard]] T softplus(T x) {
-  return std::fmax(x, T(0)) + std::log1p(std::exp(-std::fabs(x)));
+  return (x > T(0) ? x : T(0)) + std::log1p(std::exp(-std::fabs(x)));
 }
 
 /// Its derivative, 1 / (1 + exp(-x)).

@@ -127,7 +127,7 @@ node relu(graph<T, Backend>& g, node x) {
   return activate(g, activation::relu, x);
 }
 
-/// out = tanh(x), within 4 ulp.
+/// out = tanh(x), within 6 ulp.
 template <execution_context Context, class X, class Y>
   requires detail::activates_to<X, Y> && same_space<Context, X, Y>
 void tanh(Context& ctx, const X& x, Y&& out) {

@@ -53,7 +53,8 @@ void check_binary_cross_entropy(std::string_view name, matrix_view<const T, Spac
                                 const binary_cross_entropy_options& options) {
   check::shape(name, "target", target, logit.rows, logit.cols);
   if (!(options.positive_weight >= 0 && std::isfinite(options.positive_weight)))
-    throw value_error(error_message(name, "positive_weight", number_text(options.positive_weight), "a finite number of 0 or more"));
+    throw value_error(error_message(name, "positive_weight", number_text(options.positive_weight),
+                                    "a finite number of 0 or more"));
   if constexpr (std::same_as<Space, host_space>) {
     if (!options.check_values) return;
     check::finite(name, "logit", logit);
@@ -61,9 +62,8 @@ void check_binary_cross_entropy(std::string_view name, matrix_view<const T, Spac
       for (index_t c = 0; c < target.cols; ++c) {
         const auto y = static_cast<double>(target(r, c));
         if (!(y >= 0 && y <= 1))
-          throw value_error(error_message(name, "target",
-                                          number_text(y) + " at row " + std::to_string(r) + ", column " + std::to_string(c),
-                                          "0 to 1"));
+          throw value_error(error_message(
+              name, "target", number_text(y) + " at row " + std::to_string(r) + ", column " + std::to_string(c), "0 to 1"));
       }
   }
 }
@@ -114,8 +114,8 @@ void binary_cross_entropy_backward(Context& ctx, const Logits& logit, const Targ
   detail::binary_cross_entropy_kernel<typename Context::backend>::backward(ctx, z, y, d_value, d, options);
 }
 
-/// Recorded on a graph: logit [B, C] and targets [B, C], or [B] for one column, to the loss [1, 1]. Targets must outlive the
-/// step.
+/// Recorded on a graph: logit [B, C] and targets [B, C], or [B] for one column, to the loss [1, 1]. Targets must
+/// outlive the step.
 template <class T, class Backend, detail::rows_like Targets>
   requires same_space<context_of<Backend>, Targets>
 node binary_cross_entropy(graph<T, Backend>& g, node logit, const Targets& target,

@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <concepts>
 
@@ -41,7 +42,7 @@ struct cross_entropy_kernel {
   static double log_others(vector_view<const T> z, index_t label) {
     double high = -HUGE_VAL, sum = 0;
     for (index_t c = 0; c < z.size; ++c)
-      if (c != label) high = std::fmax(high, static_cast<double>(z[c]));
+      if (c != label) high = std::max(high, static_cast<double>(z[c]));
     for (index_t c = 0; c < z.size; ++c)
       if (c != label) sum += std::exp(static_cast<double>(z[c]) - high);
     return sum > 0 ? high + std::log(sum) : high;
@@ -68,7 +69,8 @@ struct cross_entropy_kernel {
       const double others = log_others(logit.row(r), l);
       const double missed = seed * weight_of(o, l) * logistic(others - static_cast<double>(logit(r, l)));
       for (index_t c = 0; c < logit.cols; ++c)
-        d_logit(r, c) += static_cast<T>(c == l ? -missed : missed * std::exp(static_cast<double>(logit(r, c)) - others));
+        d_logit(r, c) +=
+            static_cast<T>(c == l ? -missed : missed * std::exp(static_cast<double>(logit(r, c)) - others));
     }
   }
 };

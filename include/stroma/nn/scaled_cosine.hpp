@@ -97,7 +97,8 @@ void check_scaled_cosine(std::string_view name, matrix_view<const T, Space> pred
 
 /// Scaled cosine error of each row against its target (G-HANet's reconstruction of genes).
 ///
-/// loss = sum over rows of (1 - cos(prediction, target))^exponent,   cos(p, t) = p t / (max(|p|, floor) max(|t|, floor))
+/// loss = sum over rows of (1 - cos(prediction, target))^exponent
+/// cos(p, t) = p t / (max(|p|, floor) max(|t|, floor))
 ///
 /// A row of zeros has cosine 0, error 1. Without a row the loss is 0.
 /// @param prediction [B, C]   @param target [B, C]
@@ -139,8 +140,8 @@ void scaled_cosine_backward(Context& ctx, const Predictions& prediction, const T
   detail::scaled_cosine_kernel<typename Context::backend>::backward(ctx, p, t, d_value, d, options);
 }
 
-/// Recorded on a graph: prediction [B, C] and targets [B, C] to the loss [1, 1]. A vector of targets is one row. Targets
-/// must outlive the step.
+/// Recorded on a graph: prediction [B, C] and targets [B, C] to the loss [1, 1]. A vector of targets is one row.
+/// Targets must outlive the step.
 template <class T, class Backend, detail::rows_like Targets>
   requires same_space<context_of<Backend>, Targets>
 node scaled_cosine(graph<T, Backend>& g, node prediction, const Targets& target,

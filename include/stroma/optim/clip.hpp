@@ -83,7 +83,7 @@ template <execution_context Context, class Model>
 double clip_global_norm(Context& ctx, Model& gradient, double limit) {
   check::positive("clip_global_norm", "limit", limit);
   const double norm = global_norm(ctx, gradient);
-  check::require(std::isfinite(norm), "clip_global_norm", "gradient", "norm " + std::to_string(norm), "a finite gradient");
+  check::require(std::isfinite(norm), "clip_global_norm", "gradient", "an infinite norm or NaN", "finite elements");
   if (norm <= limit) return norm;
   for_each_parameter(
       [&](std::string_view, auto& d) {

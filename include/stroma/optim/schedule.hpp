@@ -44,8 +44,7 @@ struct warm_up_cosine {
   /// @throws value_error  a negative warm-up, or one longer than the total
   [[nodiscard]] double operator()(index_t step) const { return rate * factor(step); }
   [[nodiscard]] double factor(index_t step) const {
-    check::require(warm_up >= 0 && warm_up <= total, "warm_up_cosine", "warm_up", std::to_string(warm_up),
-                   "0 to " + std::to_string(total) + " (the total)");
+    check::in_range("warm_up_cosine", "warm_up", warm_up, index_t{0}, total);
     if (step < warm_up) return static_cast<double>(step) / static_cast<double>(warm_up);
     if (step >= total) return 0;
     const double passed = static_cast<double>(step - warm_up) / static_cast<double>(total - warm_up);

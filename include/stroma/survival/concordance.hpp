@@ -50,7 +50,8 @@ struct concordance_kernel {
 
   template <class T>
   static concordance_result run(cpu_context& ctx, vector_view<const T> score, const risk_plan<host_space>& plan) {
-    return plan.weight == nullptr ? count<one, std::int64_t>(ctx, score, plan) : count<double, double>(ctx, score, plan);
+    if (plan.weight == nullptr) return count<one, std::int64_t>(ctx, score, plan);
+    return count<double, double>(ctx, score, plan);
   }
 
  private:
@@ -93,7 +94,8 @@ struct concordance_kernel {
     const auto number = [](Sum s) { return static_cast<double>(s); };
     const double value = comparable > 0 ? (number(concordant) + number(tied) / 2) / number(comparable)
                                         : std::numeric_limits<double>::quiet_NaN();
-    return {value, number(concordant), number(discordant), number(tied), number(tied_times - tied_both), number(tied_both)};
+    return {value,        number(concordant),             number(discordant),
+            number(tied), number(tied_times - tied_both), number(tied_both)};
   }
 
   /// Stable merge sort by score, bottom up; the sum over events of the weights before them whose score is not above.

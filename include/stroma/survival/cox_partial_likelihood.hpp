@@ -80,7 +80,7 @@ struct cox_kernel {
       double highest = peak;
       for (index_t k = first; k < last; ++k) {
         risk[k] = static_cast<double>(score[plan.row[k]]);
-        if (weight_at(plan, k) > 0) highest = std::fmax(highest, risk[k]);
+        if (risk[k] > highest && weight_at(plan, k) > 0) highest = risk[k];
       }
       if (highest > peak) {
         at_risk *= std::exp(peak - highest);

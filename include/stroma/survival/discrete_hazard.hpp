@@ -96,7 +96,7 @@ void check_discrete(std::string_view name, matrix_view<const T, Space> logit, co
 
 }  // namespace detail
 
-/// Negative log likelihood of hazards in bins of time, from their logits (Steph's and G-HANet's loss).
+/// Negative log likelihood of hazards in bins of time, from their logits (the loss of STEPH and G-HANet).
 ///
 /// died in bin t       sum over k < t of softplus(z_k) + softplus(-z_t)
 /// censored in bin t   (1 - alpha) sum over k <= t of softplus(z_k)

@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -40,7 +41,7 @@ struct discrete_incidence_kernel {
     double high_in = none, high_out = none, in = 0, out = 0;
     for (index_t k = 0; k < z.size; ++k) {
       double& high = k >= s.first && k < s.last ? high_in : high_out;
-      high = std::fmax(high, static_cast<double>(z[k]));
+      high = std::max(high, static_cast<double>(z[k]));
     }
     for (index_t k = 0; k < z.size; ++k) {
       const bool inside = k >= s.first && k < s.last;
@@ -104,7 +105,7 @@ void check_incidence(std::string_view name, matrix_view<const T, Space> logit, c
 /// died in bin t       -log p_t
 /// censored in bin t   -(1 - alpha) log(sum over k > t of p_k)
 ///
-/// Who is censored in the last bin leaves no bin to die in: the sum is the constant beyond_last_bin, and the gradient 0.
+/// Who is censored in the last bin leaves no bin to die in: the sum is the constant beyond_last_bin, the gradient 0.
 /// Logits of any finite size are safe.
 ///
 /// @param logit [B, bins]   @param bin [B] of the last follow-up, from 0, see discretise   @param event [B] 1 observed
@@ -126,7 +127,8 @@ template <execution_context Context, matrix_like Logits, vector_like Bins, vecto
   requires same_space<Context, Logits, Bins, Events> && std::integral<scalar_of<Bins>> &&
            std::same_as<typename Context::space, host_space>
 [[nodiscard]] scalar_of<Logits> discrete_incidence(Context& ctx, const Logits& logit, const Bins& bin,
-                                                   const Events& event, const discrete_incidence_options& options = {}) {
+                                                   const Events& event,
+                                                   const discrete_incidence_options& options = {}) {
   scalar_of<Logits> value{};
   discrete_incidence(ctx, logit, bin, event, &value, options);
   return value;

@@ -45,10 +45,11 @@ struct discretise_kernel {
       throw value_error(error_message("quantile_edges", "event", "none observed", "at least one observed event"));
     std::sort(observed, observed + count);
     for (index_t b = 0; b < edge.size; ++b) {
-      const double at = static_cast<double>(count - 1) * static_cast<double>(b + 1) / static_cast<double>(edge.size + 1);
+      const double at = static_cast<double>((count - 1) * (b + 1)) / static_cast<double>(edge.size + 1);
       const auto below = static_cast<index_t>(at);
       const index_t above = std::min(below + 1, count - 1);
-      edge[b] = static_cast<Edges>(observed[below] + (at - static_cast<double>(below)) * (observed[above] - observed[below]));
+      const double rest = at - static_cast<double>(below);
+      edge[b] = static_cast<Edges>(observed[below] + rest * (observed[above] - observed[below]));
     }
   }
 };
@@ -94,7 +95,8 @@ void quantile_edges(Context& ctx, const Times& time, const Events& event, Edges&
 /// Cost: O(N log bins), no scratch.   @throws shape_error, value_error
 template <execution_context Context, vector_like Times, vector_like Edges, vector_like Bins>
   requires same_space<Context, Times, Edges, Bins> && std::integral<scalar_of<Bins>>
-void discretise(Context& ctx, const Times& time, const Edges& edge, Bins&& bin, const discretise_options& options = {}) {
+void discretise(Context& ctx, const Times& time, const Edges& edge, Bins&& bin,
+                const discretise_options& options = {}) {
   constexpr auto name = "discretise";
   const auto t = as_const_view(time);
   const auto e = as_const_view(edge);

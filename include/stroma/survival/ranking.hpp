@@ -152,7 +152,8 @@ void ranking(Context& ctx, const Predictions& prediction, const Times& time, con
   detail::check_follow_up<Context>(name, t, e, vector_view<const double, typename Context::space>{},
                                    options.check_values);
   auto scratch = ctx.workspace().open();
-  detail::ranking_kernel<typename Context::backend>::run(ctx, p, detail::scratch_plan(ctx, scratch, t, e), options, out);
+  const auto plan = detail::scratch_plan(ctx, scratch, t, e);
+  detail::ranking_kernel<typename Context::backend>::run(ctx, p, plan, options, out);
 }
 template <execution_context Context, vector_like Predictions>
   requires same_space<Context, Predictions>

@@ -43,7 +43,9 @@ inline keyed_row* sort_by_key(keyed_row* rows, keyed_row* spare, index_t n, inde
     for (index_t i = 0; i < n; ++i) spare[i].row = rows[spare[i].row].row;
     return spare;
   }
-  const auto digit = [](std::uint64_t key, index_t pass) { return static_cast<index_t>((key >> (11 * pass)) % digits); };
+  const auto digit = [](std::uint64_t key, index_t pass) {
+    return static_cast<index_t>((key >> (11 * pass)) % digits);
+  };
   std::fill(counts, counts + passes * digits, index_t{0});
   for (index_t i = 0; i < n; ++i)
     for (index_t p = 0; p < passes; ++p) ++counts[p * digits + digit(rows[i].key, p)];
@@ -141,8 +143,8 @@ template <class Context, class Frame, class Times, class Events>
 ///
 /// `risk_order order(ctx, time, event);`   `order.remake(ctx, time, event, weight);`
 ///
-/// @param time [N] of follow-up, any unit   @param event [N] 1 observed, 0 censored   @param weight [N] of each patient;
-///        one of weight 0 counts as absent, and without weights all count 1
+/// @param time [N] of follow-up, any unit   @param event [N] 1 observed, 0 censored
+/// @param weight [N] of each patient; one of weight 0 counts as absent, and without weights all count 1
 /// Cost: O(N log N) time, O(N) memory, taken again only when N grows. The same order from run to run.
 /// @throws shape_error, value_error
 template <class Backend = backend::cpu>
@@ -182,33 +184,7 @@ class risk_order {
   [[nodiscard]] index_t events() const noexcept { return events_; }  ///< observed among them
   [[nodiscard]] index_t groups() const noexcept { return groups_; }  ///< distinct times
   [[nodiscard]] bool weighted() const noexcept { return weighted_; }
-  /// Sorts by key; equal keys keep their order. By digits of 11 bits, from the lowest, each pass from one array into the
-/// other; a digit that all keys share costs no pass (float times have 29 zero bits). Returns the array that holds the
-/// result. `counts` has room for 6 x 2048.
-inline keyed_row* sort_by_key(keyed_row* rows, keyed_row* spare, index_t n, index_t* counts) {
-  constexpr index_t passes = 6, digits = 2048;
-  if (n <= 512) {  // clearing the counts would take longer
-    for (index_t i = 0; i < n; ++i) spare[i] = {rows[i].key, i};
-    std::sort(spare, spare + n);
-    for (index_t i = 0; i < n; ++i) spare[i].row = rows[spare[i].row].row;
-    return spare;
-  }
-  const auto digit = [](std::uint64_t key, index_t pass) { return static_cast<index_t>((key >> (11 * pass)) % digits); };
-  std::fill(counts, counts + passes * digits, index_t{0});
-  for (index_t i = 0; i < n; ++i)
-    for (index_t p = 0; p < passes; ++p) ++counts[p * digits + digit(rows[i].key, p)];
-  for (index_t p = 0; p < passes; ++p) {
-    index_t* const to = counts + p * digits;
-    if (to[digit(rows[0].key, p)] == n) continue;
-    index_t begin = 0;
-    for (index_t d = 0; d < digits; ++d) begin += std::exchange(to[d], begin);
-    for (index_t i = 0; i < n; ++i) spare[to[digit(rows[i].key, p)]++] = rows[i];
-    std::swap(rows, spare);
-  }
-  return rows;
-}
-
-/// Patients from the latest time to the earliest; of one time the censored first.
+  /// Patients from the latest time to the earliest; of one time the censored first.
   [[nodiscard]] vector_view<const index_t, space> rows() const { return {row_.data(), rows_}; }
 
   /// What algorithms walk over.

@@ -38,9 +38,10 @@ node score_of_bag(graph<T, Backend>& g, index_t bag, Score& score, const full_co
 template <class T>
 void check_same_score(index_t bag, T first, T second) {
   const T tolerance = std::sqrt(std::numeric_limits<T>::epsilon()) * (1 + std::abs(first));
-  check::require(std::abs(first - second) <= tolerance, "full_cohort_cox", "score",
-                 std::to_string(second) + " for bag " + std::to_string(bag) + ", " + std::to_string(first) + " in the first pass",
-                 "the same in both (a model with random draws needs options.scorer empty)");
+  if (std::abs(first - second) <= tolerance) return;
+  throw value_error(error_message("full_cohort_cox", "score",
+                                  std::to_string(second) + " for bag " + std::to_string(bag) + ", " + std::to_string(first) + " in the first pass",
+                                  "the same in both (a model with random draws needs options.scorer empty)"));
 }
 
 }  // namespace detail

@@ -114,9 +114,10 @@ double add_batch_gradient(graph<T, Backend>& g, const State& state, std::span<co
     g.set_random(state.seed, static_cast<std::uint32_t>(state.presented + static_cast<std::int64_t>(i)));
     const node out = loss(g, batch[i]);
     const auto value = static_cast<double>(g.scalar_value(out));
-    check::require(std::isfinite(value), "train", "loss",
-                   std::to_string(value) + " for bag " + std::to_string(batch[i]) + " in epoch " + std::to_string(state.epoch),
-                   "a finite number");
+    if (!std::isfinite(value))
+      throw value_error(error_message("train", "loss",
+                                      std::to_string(value) + " for bag " + std::to_string(batch[i]) + " in epoch " + std::to_string(state.epoch),
+                                      "a finite number"));
     sum += value;
     g.backward(out, T(1) / static_cast<T>(batch.size()));
   }
@@ -133,7 +134,7 @@ double add_batch_gradient(graph<T, Backend>& g, const State& state, std::span<co
 /// @param bags  their numbers, for example a fold's training part
 /// @param loss  loss(graph<T, Backend>&, number of the bag) -> node of one number; runs state.model, whose gradient is
 ///              followed. Random draws are keyed by the seed and a count of all bags so far.
-/// Nothing is allocated after the first epoch, but by the loss and the callbacks. Deterministic: the same bits for any
+/// Nothing is allocated once the largest bag has been seen, but by the loss and the callbacks. Deterministic: the same bits for any
 /// number of threads and wherever the run was interrupted. When it throws, the state is that of the last whole step.
 /// @throws value_error  options, too few bags, a loss that is not finite, a state of another run
 template <class T, execution_context Context, class Model, class Optimizer, class Loss>
@@ -145,6 +146,7 @@ void train(Context& ctx, training_state<Model, Optimizer>& state, std::span<cons
   graph<T, typename Context::backend> g(ctx);
   g.bind(state.model, gradient);
   std::vector<index_t> order;
+  state.history.reserve(static_cast<std::size_t>(std::clamp<index_t>(options.epochs, 0, 4096)));
   while (state.epoch < options.epochs && !state.finished) {
     detail::order_bags(bags, options, state.seed, state.epoch, order);
     const auto left = [&] { return std::span<const index_t>(order).subspan(static_cast<std::size_t>(state.bag)); };

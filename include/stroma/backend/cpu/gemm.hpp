@@ -12,6 +12,12 @@
 /// bits of rows computed alone (docs/decisions/001-own-gemm.md). Any strides; 16-bit storage is widened as it is packed.
 namespace stroma::detail {
 
+/// Rows row .. row + rows - 1 and columns col .. col + cols - 1.
+template <class T>
+matrix_view<T> part_of(matrix_view<T> m, index_t row, index_t col, index_t rows, index_t cols) {
+  return {m.data + row * m.row_stride + col * m.col_stride, rows, cols, m.row_stride, m.col_stride};
+}
+
 /// Sizes of the register tile and of the blocks, for `Lanes` lanes of T.
 template <class T, int Lanes>
 struct gemm_sizes {
@@ -140,9 +146,8 @@ struct packed_matrix {
     const index_t first = p * sizes::tile_cols, width = std::min<index_t>(sizes::tile_cols, cols - first);
     for (index_t k = 0; k < rows; k += sizes::depth) {
       const index_t kc = std::min(sizes::depth, rows - k);
-      const matrix_view<const S> part(b.data + k * b.row_stride + first * b.col_stride, width, kc, b.col_stride, b.row_stride);
       static_assert(sizes::tile_cols % Lanes == 0, "workers pack neighbouring panels: nothing may be written past an end");
-      pack_panel<T, Lanes>(part, sizes::tile_cols, panel(k, p), wide);
+      pack_panel<T, Lanes>(part_of(b, k, first, kc, width).transposed(), sizes::tile_cols, panel(k, p), wide);
     }
   }
 };
@@ -155,39 +160,58 @@ template <class T, int Lanes = native_lanes<T>>
   return (sizes::block_rows + std::max(sizes::tile_rows, sizes::tile_cols)) * sizes::depth + std::max<index_t>(Lanes, 16);  // cache lines stay whole
 }
 
+/// c (= or +=) one panel of a, packed, times one panel of b: at most tile_rows x tile_cols elements of c.
+template <class T, int Lanes>
+void gemm_panel(index_t kc, const T* a, const T* b, index_t b_stride, matrix_view<T> c, bool add) {
+  constexpr index_t C = gemm_sizes<T, Lanes>::tile_cols;
+  const auto tile = gemm_tile_for<T, Lanes>(c.rows);
+  if (c.cols == C) return tile(kc, a, b, b_stride, c.data, c.row_stride, add);
+  alignas(storage_alignment) T edge[gemm_sizes<T, Lanes>::tile_rows * C];
+  tile(kc, a, b, b_stride, edge, C, false);
+  for (index_t r = 0; r < c.rows; ++r)
+    for (index_t q = 0; q < c.cols; ++q) c(r, q) = add ? c(r, q) + edge[r * C + q] : edge[r * C + q];
+}
+
 /// c (= or +=) a b for one worker; a has the rows of c and b.rows columns.
 template <class T, int Lanes = native_lanes<T>, class S>
 void gemm_block(matrix_view<const S> a, const packed_matrix<T, Lanes>& b, matrix_view<T> c, bool add, T* buffer) {
   using sizes = gemm_sizes<T, Lanes>;
   constexpr index_t R = sizes::tile_rows, C = sizes::tile_cols;
   T* const wide = buffer + sizes::block_rows * sizes::depth + Lanes;
-  alignas(64) T edge[R * C];
   for (index_t first = 0; first < c.rows; first += sizes::block_rows) {
     const index_t rows = std::min(sizes::block_rows, c.rows - first);
     for (index_t k = 0; k < b.rows; k += sizes::depth) {
       const index_t kc = std::min(sizes::depth, b.rows - k);
-      for (index_t i = 0; i < rows; i += R) {
-        const index_t height = std::min(R, rows - i);
-        pack_panel<T, Lanes>(matrix_view<const S>(a.data + (first + i) * a.row_stride + k * a.col_stride, height, kc, a.row_stride, a.col_stride),
-                             height, buffer + i * kc, wide);
-      }
-      const bool sum = add || k > 0;
-      for (index_t p = 0, j = 0; j < b.cols; ++p, j += C) {
-        const T* panel = b.panel(k, p);
-        const index_t width = std::min(C, b.cols - j);
-        for (index_t i = 0; i < rows; i += R) {
-          const index_t height = std::min(R, rows - i);
-          const auto tile = gemm_tile_for<T, Lanes>(height);
-          T* out = c.data + (first + i) * c.row_stride + j;
-          if (width == C) {
-            tile(kc, buffer + i * kc, panel, C, out, c.row_stride, sum);
-            continue;
-          }
-          tile(kc, buffer + i * kc, panel, C, edge, C, false);
-          for (index_t r = 0; r < height; ++r)
-            for (index_t q = 0; q < width; ++q)
-              out[r * c.row_stride + q] = sum ? out[r * c.row_stride + q] + edge[r * C + q] : edge[r * C + q];
-        }
+      for (index_t i = 0; i < rows; i += R)
+        pack_panel<T, Lanes>(part_of(a, first + i, k, std::min(R, rows - i), kc), std::min(R, rows - i), buffer + i * kc, wide);
+      for (index_t p = 0, j = 0; j < b.cols; ++p, j += C)
+        for (index_t i = 0; i < rows; i += R)
+          gemm_panel<T, Lanes>(kc, buffer + i * kc, b.panel(k, p), C, part_of(c, first + i, j, std::min(R, rows - i), std::min(C, b.cols - j)),
+                               add || k > 0);
+    }
+  }
+}
+
+/// The same for at most tile_rows rows and a b whose columns are neighbours, which is read where it lies: a bag of few
+/// instances does not pay for packing the weights. The order of the sums is that of gemm_block.
+template <class T, int Lanes = native_lanes<T>, class S>
+void gemm_few_rows(matrix_view<const S> a, matrix_view<const T> b, matrix_view<T> c, bool add, T* buffer) {
+  using sizes = gemm_sizes<T, Lanes>;
+  constexpr index_t C = sizes::tile_cols;
+  T* const wide = buffer + sizes::block_rows * sizes::depth + Lanes;
+  T* const last_panel = buffer + sizes::tile_rows * sizes::depth + Lanes;
+  for (index_t k = 0; k < b.rows; k += sizes::depth) {
+    const index_t kc = std::min(sizes::depth, b.rows - k);
+    pack_panel<T, Lanes>(part_of(a, 0, k, c.rows, kc), c.rows, buffer, wide);
+    for (index_t j = 0; j < b.cols; j += C) {
+      const index_t width = std::min(C, b.cols - j);
+      const auto panel = part_of(b, k, j, kc, width);
+      const auto out = part_of(c, 0, j, c.rows, width);
+      if (width == C) {
+        gemm_panel<T, Lanes>(kc, buffer, panel.data, b.row_stride, out, add || k > 0);
+      } else {
+        pack_panel<T, Lanes>(panel.transposed(), C, last_panel);
+        gemm_panel<T, Lanes>(kc, buffer, last_panel, C, out, add || k > 0);
       }
     }
   }
@@ -202,6 +226,13 @@ void gemm(cpu_context& ctx, matrix_view<const SA> a, matrix_view<const SB> b, ma
   constexpr index_t R = sizes::tile_rows;
   if (c.rows == 0 || c.cols == 0) return;
   const index_t workers = ctx.threads(), depth = a.cols;
+  if constexpr (std::is_same_v<SB, T>) {
+    if (c.rows <= R && b.col_stride == 1 && depth > 0) {
+      auto frame = ctx.workspace().open();
+      gemm_few_rows<T>(a, b, c, add, frame.template take<T>(gemm_buffer_size<T>()));
+      return finish(index_t{0}, c.rows);
+    }
+  }
   const index_t width = packed::panels(c.cols) * sizes::tile_cols;
   const index_t slab = std::max(sizes::slab / width / sizes::depth, index_t{1}) * sizes::depth;
   const index_t share = (c.rows + workers - 1) / workers;
@@ -212,13 +243,13 @@ void gemm(cpu_context& ctx, matrix_view<const SA> a, matrix_view<const SB> b, ma
   T* const slab_memory = frame.template take<T>(packed::size(std::min(slab, depth), c.cols));
   for (index_t k = 0; k == 0 || k < depth; k += slab) {
     packed part{slab_memory, std::min(slab, depth - k), c.cols};
-    const matrix_view<const SB> rows_of_b(b.data + k * b.row_stride, part.rows, b.cols, b.row_stride, b.col_stride);
+    const auto rows_of_b = part_of(b, k, 0, part.rows, b.cols);
     ctx.parallel(packed::panels(c.cols), [&](index_t p, int worker) {
       part.pack(rows_of_b, p, buffers + worker * gemm_buffer_size<T>());
     });
     ctx.parallel(blocks, [&](index_t t, int worker) {
       const index_t first = t * block, rows = std::min(block, c.rows - first);
-      const matrix_view<const SA> rows_of_a(a.data + first * a.row_stride + k * a.col_stride, rows, part.rows, a.row_stride, a.col_stride);
+      const auto rows_of_a = part_of(a, first, k, rows, part.rows);
       if (part.rows > 0) {
         gemm_block<T>(rows_of_a, part, c.middle_rows(first, rows), add || k > 0, buffers + worker * gemm_buffer_size<T>());
       } else if (!add) {

@@ -1,0 +1,35 @@
+#pragma once
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cohort_model.hpp"
+#include "train_options.hpp"
+
+/// The four subcommands: their options, as the command line fills them, and what they do.
+namespace program {
+
+struct simulate_options {
+  std::string out;
+  simulation_options model;
+};
+void simulate(const simulate_options& options);
+
+void train(const train_options& options);
+
+struct predict_options {
+  std::string model, bags, out, attention;
+  int threads = 1;
+};
+void predict(const predict_options& options);
+
+struct evaluate_options {
+  std::string table, time, event, score, group;
+  std::vector<std::string> fold;
+  bool censored = false;
+  bool as_json = false;   ///< instead of a table
+  std::string json_file;  ///< or into a file
+};
+void evaluate(const evaluate_options& options);
+
+}  // namespace program
