@@ -10,13 +10,18 @@
 // of one cohort are judged.
 namespace {
 
-template <class T>
-void run(benchmark::State& state, bool sorted) {
+enum class order { made_in_the_call, made_before };
+
+template <class T, order Order>
+void judged(benchmark::State& state) {
   const auto& c = bench::cohort::of(state.range(0));
   const std::vector<T> score(c.score.begin(), c.score.end());
   stroma::cpu_context ctx;
-  const stroma::risk_order<> order(ctx, c.time, c.event);
-  const auto judge = [&] { return sorted ? stroma::concordance(ctx, score, order) : stroma::concordance(ctx, score, c.time, c.event); };
+  const stroma::risk_order<> sorted(ctx, c.time, c.event);
+  const auto judge = [&] {
+    if constexpr (Order == order::made_before) return stroma::concordance(ctx, score, sorted);
+    else return stroma::concordance(ctx, score, c.time, c.event);
+  };
   judge();
   for (auto _ : state) benchmark::DoNotOptimize(judge());
   bench::count_items(state, static_cast<double>(score.size()), static_cast<double>(score.size() * (sizeof(T) + sizeof(double) + 1)));
@@ -26,8 +31,8 @@ void cohorts(benchmark::internal::Benchmark* b) {
   b->ArgNames({"N"})->RangeMultiplier(10)->Range(1000, 1000000)->Unit(benchmark::kMicrosecond);
 }
 
-BENCHMARK_CAPTURE(run<double>, unsorted, false)->Name("BM_concordance/double")->Apply(cohorts);
-BENCHMARK_CAPTURE(run<float>, unsorted, false)->Name("BM_concordance/float")->Apply(cohorts);
-BENCHMARK_CAPTURE(run<double>, sorted, true)->Name("BM_concordance_sorted/double")->Apply(cohorts);
+BENCHMARK(judged<double, order::made_in_the_call>)->Name("BM_concordance/double")->Apply(cohorts);
+BENCHMARK(judged<float, order::made_in_the_call>)->Name("BM_concordance/float")->Apply(cohorts);
+BENCHMARK(judged<double, order::made_before>)->Name("BM_concordance_sorted/double")->Apply(cohorts);
 
 }  // namespace

@@ -9,18 +9,20 @@
 // Value and gradient for N patients: with the sorting, and with the order made before as in a training loop.
 namespace {
 
-template <class T>
-void run(benchmark::State& state, stroma::ties method, bool sorted) {
+enum class order { made_in_the_call, made_before };
+
+template <class T, stroma::ties Method, order Order>
+void cox(benchmark::State& state) {
   const auto& c = bench::cohort::of(state.range(0));
   const std::vector<T> score(c.score.begin(), c.score.end());
   std::vector<T> gradient(score.size());
   T value{};
   stroma::cpu_context ctx;
-  const stroma::cox_options options{.tie_method = method};
+  const stroma::cox_options options{.tie_method = Method};
   const stroma::cox_output<T> out{&value, stroma::as_view(gradient)};
-  const stroma::risk_order<> order(ctx, c.time, c.event);
+  const stroma::risk_order<> sorted(ctx, c.time, c.event);
   const auto step = [&] {
-    if (sorted) stroma::cox_partial_likelihood(ctx, score, order, out, options);
+    if constexpr (Order == order::made_before) stroma::cox_partial_likelihood(ctx, score, sorted, out, options);
     else stroma::cox_partial_likelihood(ctx, score, c.time, c.event, out, options);
   };
   step();
@@ -35,10 +37,10 @@ void cohorts(benchmark::internal::Benchmark* b) {
   b->ArgNames({"N"})->RangeMultiplier(10)->Range(1000, 1000000)->Unit(benchmark::kMicrosecond);
 }
 
-BENCHMARK_CAPTURE(run<double>, d, stroma::ties::breslow, false)->Name("BM_cox_partial_likelihood/double")->Apply(cohorts);
-BENCHMARK_CAPTURE(run<float>, f, stroma::ties::breslow, false)->Name("BM_cox_partial_likelihood/float")->Apply(cohorts);
-BENCHMARK_CAPTURE(run<double>, e, stroma::ties::efron, false)->Name("BM_cox_partial_likelihood_efron/double")->Apply(cohorts);
-BENCHMARK_CAPTURE(run<double>, s, stroma::ties::breslow, true)->Name("BM_cox_partial_likelihood_sorted/double")->Apply(cohorts);
-BENCHMARK_CAPTURE(run<float>, s, stroma::ties::breslow, true)->Name("BM_cox_partial_likelihood_sorted/float")->Apply(cohorts);
+BENCHMARK(cox<double, stroma::ties::breslow, order::made_in_the_call>)->Name("BM_cox_partial_likelihood/double")->Apply(cohorts);
+BENCHMARK(cox<float, stroma::ties::breslow, order::made_in_the_call>)->Name("BM_cox_partial_likelihood/float")->Apply(cohorts);
+BENCHMARK(cox<double, stroma::ties::efron, order::made_in_the_call>)->Name("BM_cox_partial_likelihood_efron/double")->Apply(cohorts);
+BENCHMARK(cox<double, stroma::ties::breslow, order::made_before>)->Name("BM_cox_partial_likelihood_sorted/double")->Apply(cohorts);
+BENCHMARK(cox<float, stroma::ties::breslow, order::made_before>)->Name("BM_cox_partial_likelihood_sorted/float")->Apply(cohorts);
 
 }  // namespace

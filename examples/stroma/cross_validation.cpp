@@ -2,24 +2,34 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iostream>
-#include <map>
+#include <filesystem>
 #include <system_error>
 #include <unordered_map>
 
-#include <stroma/io/safetensors_writer.hpp>
 #include <stroma/io/table.hpp>
 #include <stroma/metrics/accuracy.hpp>
 #include <stroma/metrics/roc_auc.hpp>
 #include <stroma/survival/concordance.hpp>
 #include <stroma/train/checkpoint.hpp>
 
-#include "program.hpp"
+#include "fold_training.hpp"
+#include "model.hpp"
 
 namespace program {
 namespace {
 
-std::string name_of(const fold_job& job) { return "rep" + std::to_string(job.repetition) + "_fold" + std::to_string(job.fold); }
+struct fold_files {
+  std::filesystem::path model, checkpoint;
+};
+fold_files files_of(const train_options& o, const fold_job& job) {
+  const std::string name = "rep" + std::to_string(job.repetition) + "_fold" + std::to_string(job.fold) + ".safetensors";
+  return {std::filesystem::path(o.out) / name, std::filesystem::path(o.out) / "checkpoints" / name};
+}
+void remove_checkpoint(const std::filesystem::path& file) {
+  std::error_code ignored;
+  std::filesystem::remove(file, ignored);
+  std::filesystem::remove(stroma::previous_checkpoint(file), ignored);
+}
 
 template <class T>
 std::vector<T> pick(const std::vector<T>& values, const std::vector<index_t>& which) {
@@ -88,6 +98,39 @@ metric_list class_metrics(stroma::cpu_context& ctx, const std::vector<prediction
   return {{"accuracy", right}, {"auc", stroma::roc_auc(ctx, score, label)}};
 }
 
+judged_fold judge(stroma::cpu_context& ctx, const cohort& data, const fold_job& job, const trained_model& model) {
+  judged_fold result;
+  const auto scaled = data.bags.standardised_if(model.input);
+  stroma::graph<float> g(ctx, stroma::graph_mode::inference);
+  for (const index_t b : job.parts.test) result.predictions.push_back(predict(g, model.model, scaled ? *scaled : data.bags, b));
+  if (model.spec.task == task_kind::classes) {
+    result.metrics = class_metrics(ctx, result.predictions, pick(data.known.label, job.parts.test));
+    return result;
+  }
+  std::vector<double> score;
+  for (const prediction& p : result.predictions) score.push_back(risk(model.spec, p));
+  const auto time = pick(data.known.time, job.parts.test), event = pick(data.known.event, job.parts.test);
+  result.events = static_cast<index_t>(std::count(event.begin(), event.end(), 1.0));
+  result.metrics = {{"c_index", stroma::concordance(ctx, score, time, event).value}};
+  return result;
+}
+
+/// The model of one fold: trained, or taken from its file.
+trained_fold model_of(stroma::cpu_context& ctx, const train_options& o, const cohort& data, const fold_job& job,
+                      const std::function<void(double)>& on_epoch) {
+  const auto [file, checkpoint] = files_of(o, job);
+  const std::string run = run_text(o);
+  if (o.resume && std::filesystem::exists(file)) {
+    if (run_of_model(file) != run)
+      stroma::detail::refuse_file("train", file.string(), "a model trained with other options", "the same options, or another --out");
+    return {load_model(file), o.recipe.epochs, {}};
+  }
+  auto result = train_fold(ctx, data.bags, data.known, o.recipe, job, {on_epoch, checkpoint, o.checkpoint_every, o.resume, run});
+  save_model(file, result.model, run);
+  remove_checkpoint(checkpoint);
+  return result;
+}
+
 }  // namespace
 
 cohort read_cohort(const train_options& o) {
@@ -113,36 +156,20 @@ std::vector<fold_job> plan_folds(const train_options& o, const cohort& data) {
   return jobs;
 }
 
-judged_fold judge(stroma::cpu_context& ctx, const cohort& data, const fold_job& job, const trained_model& model) {
-  judged_fold result;
-  const auto scaled = data.bags.standardised_if(model.input);
-  stroma::graph<float> g(ctx, stroma::graph_mode::inference);
-  for (const index_t b : job.parts.test) result.predictions.push_back(predict(g, model.model, scaled ? *scaled : data.bags, b));
-  if (model.spec.task == task_kind::classes) {
-    result.metrics = class_metrics(ctx, result.predictions, pick(data.known.label, job.parts.test));
-    return result;
-  }
-  std::vector<double> score;
-  for (const prediction& p : result.predictions) score.push_back(risk(model.spec, p));
-  const auto time = pick(data.known.time, job.parts.test), event = pick(data.known.event, job.parts.test);
-  result.events = static_cast<index_t>(std::count(event.begin(), event.end(), 1.0));
-  result.metrics = {{"c_index", stroma::concordance(ctx, score, time, event).value}};
+judged_fold run_fold(stroma::cpu_context& ctx, const train_options& o, const cohort& data, const fold_job& job,
+                     const std::function<void(double)>& on_epoch) {
+  const trained_fold trained = model_of(ctx, o, data, job, on_epoch);
+  judged_fold result = judge(ctx, data, job, trained.model);
+  result.epochs = trained.epochs;
+  result.loss = trained.loss;
   return result;
 }
 
-std::filesystem::path model_file(const std::filesystem::path& out, const fold_job& job) { return out / (name_of(job) + ".safetensors"); }
-std::filesystem::path checkpoint_file(const std::filesystem::path& out, const fold_job& job) {
-  return out / "checkpoints" / (name_of(job) + ".safetensors");
-}
-void remove_checkpoint(const std::filesystem::path& out, const fold_job& job) {
+void forget_fold(const train_options& o, const fold_job& job) {
+  const auto [file, checkpoint] = files_of(o, job);
   std::error_code ignored;
-  std::filesystem::remove(checkpoint_file(out, job), ignored);
-  std::filesystem::remove(stroma::previous_checkpoint(checkpoint_file(out, job)), ignored);
-}
-void forget(const std::filesystem::path& out, const fold_job& job) {
-  std::error_code ignored;
-  std::filesystem::remove(model_file(out, job), ignored);
-  remove_checkpoint(out, job);
+  std::filesystem::remove(file, ignored);
+  remove_checkpoint(checkpoint);
 }
 
 }  // namespace program

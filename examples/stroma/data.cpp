@@ -9,6 +9,8 @@
 #include <stroma/io/clinical.hpp>
 #include <stroma/io/table.hpp>
 
+#include "train_options.hpp"
+
 namespace program {
 namespace {
 

@@ -11,9 +11,9 @@
 #include <stroma/io/bag_set.hpp>
 #include <stroma/io/mapped_bags.hpp>
 
-namespace program {
+#include "spec.hpp"
 
-using stroma::index_t;
+namespace program {
 
 /// Mean and scale of each feature: x becomes (x - mean) / scale.
 struct standardisation {
@@ -71,11 +71,7 @@ struct targets {
   [[nodiscard]] std::vector<int> strata() const;
 };
 
-/// Columns of the clinical table.
-struct clinical_columns {
-  std::string id = "patient", time = "time", event = "event", cohort = "cohort", label = "label";
-  bool censored = false;  ///< the event column says 1 for censored
-};
+struct clinical_columns;
 
 [[nodiscard]] targets read_survival(const bag_source& bags, const std::string& clinical, const clinical_columns& columns);
 /// From the clinical table, or from the bags themselves if it is empty.

@@ -179,7 +179,7 @@ class fold_trainer {
   double cox_step(graph& g, graph& scorer, const stroma::risk_order<>& cohort, std::span<const index_t> part) {
     stroma::full_cohort_cox_options<float> options{.seed = seed_, .step = static_cast<std::uint32_t>(state_.training.presented)};
     options.cox.reduce = stroma::reduction::mean;
-    if (recipe_.model.shape.dropout == 0) options.scorer = &scorer;
+    if (recipe_.model.dropout == 0) options.scorer = &scorer;
     state_.training.presented += static_cast<std::int64_t>(part.size());
     const auto score = [&](graph& on, index_t i) {
       return state_.training.model(on, input_of(on, bags_, part[static_cast<std::size_t>(i)])).logits;
@@ -206,7 +206,7 @@ class fold_trainer {
       state_.early.observe(s.epoch - 1, validation_loss(), s.model);
       s.finished = state_.early.should_stop();
     }
-    if (hooks_.on_epoch) hooks_.on_epoch(static_cast<int>(s.epoch), s.history.back());
+    if (hooks_.on_epoch) hooks_.on_epoch(s.history.back());
     if (s.epoch >= recipe_.epochs || s.finished) return;
     const auto now = std::chrono::steady_clock::now();
     const bool due = hooks_.checkpoint_every > 0 ? s.epoch % hooks_.checkpoint_every == 0 : now - saved_ > std::chrono::seconds(30);
@@ -262,9 +262,9 @@ trained_fold train_fold(stroma::cpu_context& ctx, const bag_source& bags, const 
                         const fold_job& job, const fold_hooks& hooks) {
   training_recipe filled = recipe;
   model_spec& spec = filled.model;
-  spec.shape.features = bags.features();
+  spec.features = bags.features();
   if (spec.loss == loss_kind::nll) spec.bin_edges = bin_edges(ctx, known, recipe, job.parts.train);
-  spec.shape.outputs = spec.loss == loss_kind::nll ? recipe.bins : spec.loss == loss_kind::ce ? std::max(2, known.classes()) : 1;
+  spec.outputs = spec.loss == loss_kind::nll ? recipe.bins : spec.loss == loss_kind::ce ? std::max(2, known.classes()) : 1;
   std::optional<standardisation> input;
   if (recipe.standardise == standardise_kind::training || (recipe.standardise == standardise_kind::automatic && bags.is_table()))
     input = bags.measure(job.parts.train);

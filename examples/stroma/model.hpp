@@ -1,50 +1,17 @@
 #pragma once
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <string>
 #include <tuple>
 #include <vector>
 
-#include <nlohmann/json_fwd.hpp>
-
 #include <stroma/models/abmil.hpp>
 #include <stroma/models/pooled_mil.hpp>
 
 #include "data.hpp"
+#include "spec.hpp"
 
 namespace program {
-
-enum class task_kind { survival, classes };
-enum class pooling_kind { mean, max, attention, gated };
-enum class loss_kind { cox, nll, ce, bce };
-
-/// The names on the command line and in files.
-inline const std::map<std::string, task_kind> task_names{{"survival", task_kind::survival}, {"class", task_kind::classes}};
-inline const std::map<std::string, pooling_kind> pooling_names{
-    {"mean", pooling_kind::mean}, {"max", pooling_kind::max}, {"attention", pooling_kind::attention}, {"gated", pooling_kind::gated}};
-inline const std::map<std::string, loss_kind> loss_names{
-    {"cox", loss_kind::cox}, {"nll", loss_kind::nll}, {"ce", loss_kind::ce}, {"bce", loss_kind::bce}};
-
-template <class Value>
-[[nodiscard]] std::string name_of(const std::map<std::string, Value>& names, Value value) {
-  for (const auto& [name, v] : names)
-    if (v == value) return name;
-  return {};
-}
-
-/// All that is needed to build a model and to read its output. Stands as JSON in the model's file.
-struct model_spec {
-  task_kind task = task_kind::survival;
-  pooling_kind pooling = pooling_kind::gated;
-  loss_kind loss = loss_kind::cox;
-  stroma::abmil_shape shape;
-  std::vector<double> bin_edges;  ///< inner edges of the time bins, for nll
-
-  [[nodiscard]] bool has_attention() const { return pooling == pooling_kind::attention || pooling == pooling_kind::gated; }
-};
-
-[[nodiscard]] nlohmann::ordered_json to_json(const model_spec& spec);
 
 /// A model whose pooling is chosen while the program runs: one of the three is present, and parameters have its names.
 struct slide_model {
@@ -77,19 +44,7 @@ void save_model(const std::filesystem::path& path, const trained_model& model, c
 /// The `run` text of a model file.
 [[nodiscard]] std::string run_of_model(const std::filesystem::path& path);
 
-/// What a model says of one bag.
-struct prediction {
-  std::vector<float> logits;
-  stroma::array<float, 2> attention;  ///< [instances, heads], or empty
-};
+/// @param inference  a graph that records nothing
 [[nodiscard]] prediction predict(stroma::graph<float>& inference, const slide_model& model, const bag_source& bags, index_t bag);
-
-/// The log hazard, or minus the expected lifetime in bins: larger is worse.
-[[nodiscard]] double risk(const model_spec& spec, const prediction& p);
-/// The probability to outlive each time bin.
-[[nodiscard]] std::vector<double> survival_curve(const prediction& p);
-/// The probabilities of the classes, and the number of the largest.
-[[nodiscard]] std::vector<double> probabilities(const prediction& p);
-[[nodiscard]] int predicted_class(const std::vector<double>& probabilities);
 
 }  // namespace program

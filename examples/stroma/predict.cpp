@@ -18,7 +18,7 @@ std::vector<std::string> columns_of(const model_spec& spec) {
   if (spec.loss == loss_kind::cox) return {"patient", "score"};
   std::vector<std::string> columns{spec.task == task_kind::survival ? "patient" : "bag", spec.task == task_kind::survival ? "score" : "predicted"};
   const bool bins = spec.loss == loss_kind::nll;
-  const auto count = bins ? spec.shape.outputs : std::max<index_t>(2, spec.shape.outputs);
+  const auto count = bins ? spec.outputs : std::max<index_t>(2, spec.outputs);
   for (index_t k = 0; k < count; ++k) columns.push_back((bins ? "survival" : "p") + std::to_string(k));
   return columns;
 }
@@ -50,7 +50,7 @@ void predict(const predict_options& o) {
   if (!o.attention.empty() && !model.spec.has_attention())
     stroma::detail::refuse_file("predict", o.model, name_of(pooling_names, model.spec.pooling) + " pooling, which has no attention", "a model with attention for --attention");
   const bag_source bags(o.bags);
-  stroma::check::columns("predict", o.bags, bags.features(), model.spec.shape.features, "the features of " + o.model);
+  stroma::check::columns("predict", o.bags, bags.features(), model.spec.features, "the features of " + o.model);
   const auto scaled = bags.standardised_if(model.input);
   stroma::cpu_context ctx(o.threads);
   stroma::graph<float> g(ctx, stroma::graph_mode::inference);

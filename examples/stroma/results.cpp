@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include <nlohmann/json.hpp>
+
 #include <stroma/io/safetensors_writer.hpp>
 #include <stroma/io/table.hpp>
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <mutex>
@@ -13,10 +14,9 @@
 
 #include <stroma/train/progress.hpp>
 
+#include "commands.hpp"
 #include "cross_validation.hpp"
-#include "fold_training.hpp"
 #include "program.hpp"
-#include "train_options.hpp"
 
 namespace program {
 namespace {
@@ -52,26 +52,10 @@ class reporter {
   std::size_t next_ = 0;
 };
 
-/// The model of one fold: trained, or taken from the file if an earlier run had finished it.
-trained_fold model_of(stroma::cpu_context& ctx, const train_options& o, const cohort& data, const fold_job& job, const std::string& run,
-                      const std::function<void(int, double)>& on_epoch) {
-  const auto file = model_file(o.out, job);
-  if (o.resume && std::filesystem::exists(file)) {
-    if (run_of_model(file) != run)
-      stroma::detail::refuse_file("train", file.string(), "a model trained with other options", "the same options, or another --out");
-    return {load_model(file), o.recipe.epochs, {}};
-  }
-  const fold_hooks hooks{on_epoch, checkpoint_file(o.out, job), o.checkpoint_every, o.resume, run};
-  auto result = train_fold(ctx, data.bags, data.known, o.recipe, job, hooks);
-  save_model(file, result.model, run);
-  remove_checkpoint(o.out, job);
-  return result;
-}
-
-std::string fold_line(const fold_job& job, const judged_fold& judged, const trained_fold& model, task_kind task) {
+std::string fold_line(const fold_job& job, const judged_fold& judged, task_kind task) {
   std::string line = "repetition " + std::to_string(job.repetition) + "  fold " + right(std::to_string(job.fold), 2) + "  bags " +
                      std::to_string(job.parts.train.size()) + " + " + std::to_string(job.parts.test.size());
-  if (model.loss) line += "  loss " + fixed(*model.loss, 4);
+  if (judged.loss) line += "  loss " + fixed(*judged.loss, 4);
   for (const auto& [name, value] : judged.metrics) line += "  " + (name == "c_index" ? std::string("C-index") : name) + " " + fixed(value, 4);
   if (task == task_kind::survival) line += "  (" + std::to_string(judged.events) + " events)";
   return line;
@@ -85,45 +69,31 @@ std::vector<judged_fold> run_folds(const train_options& o, const cohort& data, c
   for (int w = 0; w < workers; ++w) inner.push_back(std::make_unique<stroma::cpu_context>(std::max(1, o.threads / workers)));
   reporter report(o, static_cast<index_t>(jobs.size()));
   std::vector<judged_fold> judged(jobs.size());
-  const std::string run = run_text(o);
   outer.parallel(static_cast<index_t>(jobs.size()), [&](index_t j, int worker) {
     const auto at = static_cast<std::size_t>(j);
-    auto& ctx = *inner[static_cast<std::size_t>(worker)];
     int told = 0;
-    const auto model = model_of(ctx, o, data, jobs[at], run, [&](int, double loss) {
+    judged[at] = run_fold(*inner[static_cast<std::size_t>(worker)], o, data, jobs[at], [&](double loss) {
       ++told;
       report.epoch_done(loss);
     });
-    judged[at] = judge(ctx, data, jobs[at], model.model);
-    judged[at].epochs = model.epochs;
-    report.fold_done(at, told, fold_line(jobs[at], judged[at], model, o.recipe.model.task));
+    report.fold_done(at, told, fold_line(jobs[at], judged[at], o.recipe.model.task));
   });
   return judged;
 }
 
-void run(train_options o) {
+}  // namespace
+
+void train(const train_options& o) {
   const cohort data = read_cohort(o);
   const auto jobs = plan_folds(o, data);
   make_folder(std::filesystem::path(o.out) / "checkpoints");
   if (!o.resume)
-    for (const fold_job& job : jobs) forget(o.out, job);
+    for (const fold_job& job : jobs) forget_fold(o, job);
   std::cout << data.bags.count() << " bags, " << data.bags.features() << " features, " << jobs.size() << " models to train\n" << std::flush;
   const auto judged = run_folds(o, data, jobs);
   write_results(o, data, jobs, judged);
   std::error_code ignored;
   std::filesystem::remove(std::filesystem::path(o.out) / "checkpoints", ignored);
-}
-
-}  // namespace
-
-void add_train(CLI::App& app) {
-  const auto o = std::make_shared<train_options>();
-  CLI::App* command = app.add_subcommand("train", "Train and judge a model of bags by cross-validation");
-  add_train_options(*command, *o);
-  command->callback([o, command] {
-    settle(*o, *command);
-    run(*o);
-  });
 }
 
 }  // namespace program

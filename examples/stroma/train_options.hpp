@@ -1,13 +1,45 @@
 #pragma once
+#include <cstdint>
 #include <string>
 
-#include "fold_training.hpp"
-
-namespace CLI {
-class App;
-}
+#include "spec.hpp"
 
 namespace program {
+
+enum class optimizer_kind { sgd, adam, adamw };
+enum class schedule_kind { constant, cosine };
+enum class standardise_kind { automatic, training, none };
+inline const name_table<optimizer_kind> optimizer_names{
+    {"sgd", optimizer_kind::sgd}, {"adam", optimizer_kind::adam}, {"adamw", optimizer_kind::adamw}};
+inline const name_table<schedule_kind> schedule_names{{"constant", schedule_kind::constant}, {"cosine", schedule_kind::cosine}};
+inline const name_table<standardise_kind> standardise_names{
+    {"auto", standardise_kind::automatic}, {"train", standardise_kind::training}, {"none", standardise_kind::none}};
+
+/// How a model is trained: everything that its parameters depend on beside the data.
+struct training_recipe {
+  model_spec model;  ///< features, outputs and bin edges are filled in from the data
+  optimizer_kind optimizer = optimizer_kind::adamw;
+  double learning_rate = 1e-3, momentum = 0.9, weight_decay = 1e-4;
+  bool decay_matrices_only = false;
+  schedule_kind schedule = schedule_kind::constant;
+  int warm_up = 0;  ///< epochs
+  int epochs = 50;
+  int batch = 0;  ///< bags an optimiser step; 0: all of the training part
+  bool drop_last = false;
+  std::uint64_t seed = 42;
+  double alpha = 0.5;  ///< nll: how much of the censored patients' loss is left out
+  int bins = 4;
+  double bin_width = 0;  ///< 0: quantiles of the training part's event times
+  standardise_kind standardise = standardise_kind::automatic;
+  int patience = 0;  ///< 0: no early stopping
+  double validation = 0.2;
+};
+
+/// Columns of the clinical table.
+struct clinical_columns {
+  std::string id = "patient", time = "time", event = "event", cohort = "cohort", label = "label";
+  bool censored = false;  ///< the event column says 1 for censored
+};
 
 /// The command line of `stroma train`.
 struct train_options {
@@ -18,9 +50,6 @@ struct train_options {
   bool resume = false, quiet = false;
 };
 
-void add_train_options(CLI::App& command, train_options& options);
-/// Fills in the defaults that depend on other options, and refuses options that contradict each other.
-void settle(train_options& options, const CLI::App& command);
 /// Everything that the models depend on, as text.
 [[nodiscard]] std::string run_text(const train_options& options);
 

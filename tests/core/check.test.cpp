@@ -55,12 +55,12 @@ TEST_CASE("check: options") {
   CHECK_THROWS_WITH_AS(check::require(false, "f", "o", "a", "b"), "f: o: a, expected b", value_error);
   CHECK_NOTHROW(check::positive("f", "step", 1e-300));
   CHECK_THROWS_WITH_AS(check::positive("f", "step", 0), "f: step: 0, expected a number above 0", value_error);
-  CHECK_THROWS_WITH_AS(check::positive("f", "step", -0.5), "f: step: -0.500000, expected a number above 0",
+  CHECK_THROWS_WITH_AS(check::positive("f", "step", -0.5), "f: step: -0.5, expected a number above 0",
                        value_error);
   CHECK_THROWS_AS(check::positive("f", "step", not_a_number), value_error);
   CHECK_NOTHROW(check::in_range("f", "rate", 0.0, 0.0, 1.0));
   CHECK_NOTHROW(check::in_range("f", "rate", 1.0, 0.0, 1.0));
-  CHECK_THROWS_WITH_AS(check::in_range("f", "rate", 1.5, 0.0, 1.0), "f: rate: 1.500000, expected 0.000000 to 1.000000",
+  CHECK_THROWS_WITH_AS(check::in_range("f", "rate", 1.5, 0.0, 1.0), "f: rate: 1.5, expected 0 to 1",
                        value_error);
   CHECK_THROWS_WITH_AS(check::in_range("f", "k", 11, 1, 10), "f: k: 11, expected 1 to 10", value_error);
   CHECK_THROWS_AS(check::in_range("f", "rate", not_a_number, 0.0, 1.0), value_error);
@@ -90,7 +90,7 @@ TEST_CASE("check: events are 0 or 1 and nothing else") {
   CHECK_NOTHROW(check::event_flags("f", "event", seen(good)));
   CHECK_NOTHROW(check::event_flags("f", "event", seen(flags)));
   CHECK_THROWS_WITH_AS(check::event_flags("f", "event", seen(two)),
-                       "f: event: 2.000000 at 2, expected 0 (censored) or 1 (observed)", value_error);
+                       "f: event: 2 at 2, expected 0 (censored) or 1 (observed)", value_error);
   CHECK_THROWS_WITH_AS(check::event_flags("f", "event", seen(unknown)),
                        "f: event: nan at 1, expected 0 (censored) or 1 (observed)", value_error);
   CHECK_THROWS_AS(check::event_flags("f", "event", seen(half)), value_error);
@@ -102,7 +102,7 @@ TEST_CASE("check: times are finite and not negative") {
   CHECK_NOTHROW(check::follow_up("f", "time", seen(good)));
   CHECK_NOTHROW(check::follow_up("f", "time", seen(days)));
   CHECK_THROWS_WITH_AS(check::follow_up("f", "time", seen(negative)),
-                       "f: time: -1.000000 at 1, expected finite times of 0 or later", value_error);
+                       "f: time: -1 at 1, expected finite times of 0 or later", value_error);
   CHECK_THROWS_WITH_AS(check::follow_up("f", "time", seen(endless)),
                        "f: time: inf at 2, expected finite times of 0 or later", value_error);
 }

@@ -146,7 +146,7 @@ TEST_CASE("adam: an element's result does not depend on where it stands") {
 TEST_CASE("adam: mistakes are named and change nothing") {
   cpu_context ctx;
   small_model<double> model, gradient;
-  CHECK_THROWS_WITH_AS(adam(model, {.beta1 = 1}), "adam: options.beta1: 1.000000, expected 0 to below 1", stroma::value_error);
+  CHECK_THROWS_WITH_AS(adam(model, {.beta1 = 1}), "adam: options.beta1: 1, expected 0 to below 1", stroma::value_error);
   CHECK_THROWS_AS(adam(model, {.beta2 = -0.1}), stroma::value_error);
   CHECK_THROWS_AS(adamw(model, {.epsilon = 0}), stroma::value_error);
   CHECK_THROWS_AS(adamw(model, {.weight_decay = -1}), stroma::value_error);

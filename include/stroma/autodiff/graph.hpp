@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include <stroma/autodiff/detail/record.hpp>
 #include <stroma/autodiff/row_program.hpp>
 #include <stroma/backend/primitives.hpp>
 #include <stroma/core/check.hpp>
@@ -14,21 +15,12 @@
 
 namespace stroma {
 
-/// A value on a graph: a matrix of rows (instances, bags, samples) by features. Valid until the graph's reset.
-struct node {
-  index_t id = -1;
-};
-
-/// Training records every verb, so that backward() can be called; inference records nothing, and a chain of verbs
-/// that work row by row is evaluated tile by tile where it is consumed, without ever being stored.
-enum class graph_mode { training, inference };
-
 /// Reverse-mode differentiation at the level of verbs. It knows no verb: each records itself with `emit` and
 /// `on_backward`, and a user's own verb does the same.
 ///
 /// All values and gradients live in an arena that reset() empties and keeps: after the first step of a size nothing
 /// is allocated. Not thread-safe; the context and all inputs must outlive the step.
-template <class T, class Backend = backend::cpu>
+template <class T, class Backend>
 class graph {
  public:
   using scalar = T;
@@ -85,6 +77,12 @@ class graph {
         },
         model, gradient);
     std::sort(bindings_.begin(), bindings_.end(), [](const binding& a, const binding& b) { return a.key < b.key; });
+  }
+  /// Forgets the gradients of a model's parameters; do it before either object goes away while the graph stays.
+  template <class Model>
+  void unbind(const Model& model) {
+    for_each_parameter(
+        [&](std::string_view, const auto& p) { std::erase_if(bindings_, [&](const binding& b) { return b.key == p.data(); }); }, model);
   }
   /// From here to the reset, every use of this parameter means `replacement`, which has its number of elements: a
   /// model can be run with parameters that are the output of another verb.
@@ -296,20 +294,8 @@ class graph {
   }
 
  private:
-  enum class storage_type { native, half, bfloat16 };
-  struct record {
-    const_view value{};
-    view gradient{};
-    index_t rows{}, cols{};
-    offsets_view offsets{};
-    index_t scratch_cols{};
-    bool needs_gradient = false;
-    storage_type storage = storage_type::native;
-    matrix_view<const std::uint16_t, space> narrow{};
-    const void* closure = nullptr;
-    void (*backward)(const void*, graph&) = nullptr;
-    void (*by_rows)(const void*, const graph&, index_t, view, tile_scratch<T>&) = nullptr;
-  };
+  using record = detail::graph_record<T, Backend>;
+  using storage_type = detail::storage_type;
   struct binding {
     const T* key;
     view gradient;

@@ -19,7 +19,7 @@ namespace detail {
 
 inline void check_dropout_rate(std::string_view function, double rate) {
   if (rate >= 0 && rate < 1) return;
-  throw value_error(error_message(function, "rate", std::to_string(rate), "0 or more and below 1"));
+  throw value_error(error_message(function, "rate", number_text(rate), "0 or more and below 1"));
 }
 
 /// Philox for `dropout_block` neighbouring groups, word by word, so that the compiler makes packets of it.

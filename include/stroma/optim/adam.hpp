@@ -70,7 +70,7 @@ struct adaptive_moments {
   explicit adaptive_moments(const Model& model, const adam_options& wanted = {})
       : options(wanted), first(zeros_like(model)), second(first) {
     const auto require = [](bool holds, std::string_view name, double value, std::string_view expected) {
-      check::require(holds, "adam", name, std::to_string(value), expected);
+      check::require(holds, "adam", name, number_text(static_cast<double>(value)), expected);
     };
     require(wanted.beta1 >= 0 && wanted.beta1 < 1, "options.beta1", wanted.beta1, "0 to below 1");
     require(wanted.beta2 >= 0 && wanted.beta2 < 1, "options.beta2", wanted.beta2, "0 to below 1");

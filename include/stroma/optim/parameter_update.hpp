@@ -106,7 +106,7 @@ template <class Array>
 template <class Model, class... State>
 void check_update(std::string_view function, double learning_rate, const Model& model, const State&... state) {
   if (!std::isfinite(learning_rate) || learning_rate < 0)
-    throw value_error(error_message(function, "learning_rate", std::to_string(learning_rate), "a finite number of 0 or more"));
+    throw value_error(error_message(function, "learning_rate", number_text(learning_rate), "a finite number of 0 or more"));
   for_each_parameter(
       [&](std::string_view name, const auto& p, const auto&... others) {
         const auto check = [&](const auto& other) {

@@ -78,9 +78,9 @@ struct sgd {
 
   /// @throws value_error  an option out of its range
   explicit sgd(const Model& model, const sgd_options& wanted = {}) : options(wanted) {
-    check::require(wanted.momentum >= 0 && wanted.momentum < 1, "sgd", "options.momentum", std::to_string(wanted.momentum),
+    check::require(wanted.momentum >= 0 && wanted.momentum < 1, "sgd", "options.momentum", number_text(wanted.momentum),
                    "0 to below 1");
-    check::require(wanted.weight_decay >= 0, "sgd", "options.weight_decay", std::to_string(wanted.weight_decay), "0 or more");
+    check::require(wanted.weight_decay >= 0, "sgd", "options.weight_decay", number_text(wanted.weight_decay), "0 or more");
     check::require(wanted.momentum > 0 || wanted.kind == momentum_kind::classical, "sgd", "options.kind",
                    "nesterov without momentum", "a momentum above 0");
     if (wanted.momentum > 0) velocity.emplace(zeros_like(model));

@@ -94,7 +94,7 @@ struct log_sum_exp_pool_kernel {
 
 inline void check_sharpness(std::string_view function, double sharpness) {
   if (sharpness > 0 && std::isfinite(sharpness)) return;
-  throw value_error(error_message(function, "sharpness", std::to_string(sharpness), "a finite number above 0"));
+  throw value_error(error_message(function, "sharpness", number_text(static_cast<double>(sharpness)), "a finite number above 0"));
 }
 
 }  // namespace detail

@@ -33,7 +33,7 @@ struct early_stopping {
   /// @throws value_error  a patience below 1, a negative min_delta
   explicit early_stopping(const Model& model, const early_stopping_options& wanted = {}) : options(wanted), best(model) {
     check::positive("early_stopping", "options.patience", wanted.patience);
-    check::require(wanted.min_delta >= 0, "early_stopping", "options.min_delta", std::to_string(wanted.min_delta), "0 or more");
+    check::require(wanted.min_delta >= 0, "early_stopping", "options.min_delta", number_text(wanted.min_delta), "0 or more");
   }
   static auto members(auto& self) { return std::tuple{member{"best", self.best}}; }
   static auto numbers(auto& self) {

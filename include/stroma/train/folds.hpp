@@ -37,12 +37,6 @@ struct validation_options {
 
 namespace detail {
 
-/// Numbers a value as messages show it: `1` rather than `1.000000`.
-[[nodiscard]] inline std::string label_text(double label) {
-  const auto whole = static_cast<long long>(label);
-  return static_cast<double>(whole) == label ? std::to_string(whole) : std::to_string(label);
-}
-
 /// The given samples by class, each class in an order of its own: shuffled by a stream that depends on seed, class
 /// and use, so that one class's samples do not depend on another's.
 struct label_class {
@@ -98,7 +92,7 @@ template <vector_like Labels>
   if (options.absent == absent_class::refuse)
     for (const auto& c : classes)
       check::require(static_cast<index_t>(c.samples.size()) >= options.folds, name, "label",
-                     std::to_string(c.samples.size()) + " samples of class " + detail::label_text(c.label),
+                     std::to_string(c.samples.size()) + " samples of class " + number_text(c.label),
                      "at least " + std::to_string(options.folds) + ", or a fold would have none");
   std::vector<index_t> fold(static_cast<std::size_t>(v.size));
   index_t next = 0;  // goes on from class to class: the sizes of whole folds stay even as well
@@ -171,7 +165,7 @@ template <vector_like Labels>
   requires std::same_as<space_of<Labels>, host_space>
 [[nodiscard]] split validation_split(std::span<const index_t> samples, const Labels& label, const validation_options& options = {}) {
   constexpr auto name = "validation_split";
-  check::require(options.fraction > 0 && options.fraction < 1, name, "options.fraction", std::to_string(options.fraction),
+  check::require(options.fraction > 0 && options.fraction < 1, name, "options.fraction", number_text(options.fraction),
                  "between 0 and 1");
   split parts;
   double seen = 0;
@@ -180,7 +174,7 @@ template <vector_like Labels>
     // Rounding the running total, not each class, keeps the size of the whole part right.
     const auto wanted = static_cast<index_t>(std::llround(seen * options.fraction)) - static_cast<index_t>(parts.test.size());
     check::require(options.absent == absent_class::allow || (wanted > 0 && wanted < static_cast<index_t>(c.samples.size())), name,
-                   "label", std::to_string(c.samples.size()) + " samples of class " + detail::label_text(c.label),
+                   "label", std::to_string(c.samples.size()) + " samples of class " + number_text(c.label),
                    "enough for both parts");
     parts.test.insert(parts.test.end(), c.samples.begin(), c.samples.begin() + wanted);
     parts.train.insert(parts.train.end(), c.samples.begin() + wanted, c.samples.end());

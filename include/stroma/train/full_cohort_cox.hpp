@@ -40,7 +40,7 @@ void check_same_score(index_t bag, T first, T second) {
   const T tolerance = std::sqrt(std::numeric_limits<T>::epsilon()) * (1 + std::abs(first));
   if (std::abs(first - second) <= tolerance) return;
   throw value_error(error_message("full_cohort_cox", "score",
-                                  std::to_string(second) + " for bag " + std::to_string(bag) + ", " + std::to_string(first) + " in the first pass",
+                                  number_text(static_cast<double>(second)) + " for bag " + std::to_string(bag) + ", " + number_text(static_cast<double>(first)) + " in the first pass",
                                   "the same in both (a model with random draws needs options.scorer empty)"));
 }
 

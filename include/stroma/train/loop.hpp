@@ -116,7 +116,7 @@ double add_batch_gradient(graph<T, Backend>& g, const State& state, std::span<co
     const auto value = static_cast<double>(g.scalar_value(out));
     if (!std::isfinite(value))
       throw value_error(error_message("train", "loss",
-                                      std::to_string(value) + " for bag " + std::to_string(batch[i]) + " in epoch " + std::to_string(state.epoch),
+                                      number_text(value) + " for bag " + std::to_string(batch[i]) + " in epoch " + std::to_string(state.epoch),
                                       "a finite number"));
     sum += value;
     g.backward(out, T(1) / static_cast<T>(batch.size()));
