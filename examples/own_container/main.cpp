@@ -11,7 +11,9 @@ namespace lab {
 class patch_features {
  public:
   patch_features(long patches, long features)
-      : patches_(patches), features_(features), pitch_((features + 15) / 16 * 16),
+      : patches_(patches),
+        features_(features),
+        pitch_((features + 15) / 16 * 16),
         cells_(static_cast<std::size_t>(patches * pitch_)) {}
   float& at(long patch, long feature) { return cells_[static_cast<std::size_t>(patch * pitch_ + feature)]; }
   float* raw() { return cells_.data(); }

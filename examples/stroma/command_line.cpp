@@ -24,10 +24,10 @@ std::string version_text() {
 
 void add_cohort_options(CLI::App& command, simulation_options& m) {
   const auto range = [&](const char* name, std::vector<int>& value, const char* text) {
-    command.add_option(name, value, text)->expected(1, 2)->delimiter(',')->check(CLI::Range(1, 1000000))->type_name("N[,N]")->capture_default_str();
+    command.add_option(name, value, text)->expected(1, 2)->delimiter(',')->check(CLI::Range(1, 1000000).description(""))->type_name("N[,N]")->capture_default_str();
   };
   const auto number = [&](const char* name, auto& value, double low, double high, const char* text) {
-    command.add_option(name, value, text)->check(CLI::Range(low, high))->type_name("NUMBER")->capture_default_str();
+    command.add_option(name, value, text)->check(CLI::Range(low, high).description(""))->type_name("NUMBER")->capture_default_str();
   };
   number("--cohorts", m.cohorts, 1, 999, "how many cancers");
   range("--patients", m.patients, "patients of the smallest and of the largest cohort; those between rise by one factor");
@@ -73,7 +73,7 @@ void add_predict(CLI::App& app) {
   command->add_option("--bags", o->bags, "bags in any form that `stroma train` reads, with the model's number of features")->required()->type_name("PATH");
   command->add_option("--out", o->out, "table to write")->required()->type_name("CSV");
   command->add_option("--attention", o->attention, "also write the attention, a tensor [patches, heads] for each bag (safetensors)")->type_name("FILE");
-  command->add_option("--threads", o->threads, "threads; results do not depend on it")->check(CLI::Range(1, 1024))->type_name("N")->capture_default_str();
+  command->add_option("--threads", o->threads, "threads; results do not depend on it")->check(CLI::Range(1, 1024).description(""))->type_name("N")->capture_default_str();
   command->footer(
       "Columns of the table:\n"
       "  cox   patient, score (log hazard; larger: earlier event)\n"

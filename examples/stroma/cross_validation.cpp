@@ -123,7 +123,7 @@ trained_fold model_of(stroma::cpu_context& ctx, const train_options& o, const co
   if (o.resume && std::filesystem::exists(file)) {
     if (run_of_model(file) != run)
       stroma::detail::refuse_file("train", file.string(), "a model trained with other options", "the same options, or another --out");
-    return {load_model(file), o.recipe.epochs, {}};
+    return {load_model(file), {}};
   }
   auto result = train_fold(ctx, data.bags, data.known, o.recipe, job, {on_epoch, checkpoint, o.checkpoint_every, o.resume, run});
   save_model(file, result.model, run);
@@ -160,7 +160,7 @@ judged_fold run_fold(stroma::cpu_context& ctx, const train_options& o, const coh
                      const std::function<void(double)>& on_epoch) {
   const trained_fold trained = model_of(ctx, o, data, job, on_epoch);
   judged_fold result = judge(ctx, data, job, trained.model);
-  result.epochs = trained.epochs;
+  result.epochs = trained.model.epochs;
   result.loss = trained.loss;
   return result;
 }

@@ -116,8 +116,8 @@ class fold_trainer {
     else train_by_bag();
     trained_fold result;
     const bool stopped = recipe_.patience > 0 && state_.early.best_epoch >= 0;
-    result.model = {recipe_.model, std::move(stopped ? state_.early.best : state_.training.model), {}};
-    result.epochs = static_cast<int>(stopped ? state_.early.best_epoch + 1 : state_.training.epoch);
+    result.model = {recipe_.model, std::move(stopped ? state_.early.best : state_.training.model), {}, 0};
+    result.model.epochs = static_cast<int>(stopped ? state_.early.best_epoch + 1 : state_.training.epoch);
     if (!state_.training.history.empty()) result.loss = state_.training.history.back();
     return result;
   }

@@ -22,8 +22,7 @@ struct fold_hooks {
 
 struct trained_fold {
   trained_model model;
-  int epochs = 0;                   ///< that the kept model has seen
-  std::optional<double> loss;       ///< of the last epoch
+  std::optional<double> loss;  ///< of the last epoch
 };
 
 /// Deterministic: the same bits for any number of threads, and when it was killed and resumed.

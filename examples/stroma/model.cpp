@@ -1,5 +1,6 @@
 #include "model.hpp"
 
+#include <charconv>
 #include <utility>
 
 #include <nlohmann/json.hpp>
@@ -51,7 +52,7 @@ stroma::abmil_output slide_model::operator()(stroma::graph<float>& g, stroma::no
 }
 
 void save_model(const std::filesystem::path& path, const trained_model& model, const std::string& run) {
-  stroma::save_parameters(path, model, {{"format", format}, {"version", version}, {"model", to_json(model.spec).dump()}, {"run", run}});
+  stroma::save_parameters(path, model, {{"format", format}, {"version", version}, {"model", to_json(model.spec).dump()}, {"run", run}, {"epochs", std::to_string(model.epochs)}});
 }
 
 trained_model load_model(const std::filesystem::path& path) {
@@ -65,6 +66,8 @@ trained_model load_model(const std::filesystem::path& path) {
   if (file.find("input.mean") != nullptr)
     result.input = standardisation{stroma::array<float, 1>(result.spec.features), stroma::array<float, 1>(result.spec.features)};
   stroma::load_parameters(file, result);
+  const std::string epochs = metadata(file, "epochs");
+  std::from_chars(epochs.data(), epochs.data() + epochs.size(), result.epochs);
   return result;
 }
 

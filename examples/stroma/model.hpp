@@ -33,6 +33,7 @@ struct trained_model {
   model_spec spec;
   slide_model model;
   std::optional<standardisation> input;
+  int epochs = 0;  ///< that it has seen
 
   static auto members(auto& self) { return std::tuple{stroma::member{"", self.model}, stroma::member{"input", self.input}}; }
 };

@@ -23,7 +23,7 @@ struct group {
   }
   template <class T, class Low, class High>
   CLI::Option* number(const char* flag, T& target, Low low, High high, const char* text) const {
-    return value(flag, target, std::is_integral_v<T> ? "N" : "NUMBER", text)->check(CLI::Range(static_cast<T>(low), static_cast<T>(high)));
+    return value(flag, target, std::is_integral_v<T> ? "N" : "NUMBER", text)->check(CLI::Range(static_cast<T>(low), static_cast<T>(high)).description(""));
   }
   template <class Value>
   CLI::Option* choice(const char* flag, Value& target, const name_table<Value>& names, const char* text) const {
@@ -60,14 +60,18 @@ void add_data_options(CLI::App& command, train_options& o) {
 void add_model_options(CLI::App& command, train_options& o) {
   const group model{command, "Model"};
   model_spec& shape = o.recipe.model;
-  model.choice("--task", o.recipe.model.task, task_names, "what to predict: survival needs --clinical")->required();
+  model.choice("--task", o.recipe.model.task, task_names, "what to predict: survival needs --clinical")->required()->default_str("");
   model.choice("--pooling", o.recipe.model.pooling, pooling_names, "how patches become one vector");
-  model.value("--hidden", shape.hidden, "N,N,..", "widths of the ReLU layers on each patch; 0 for none")->delimiter(',')->check(CLI::Range(0, 1000000));
+  model.value("--hidden", shape.hidden, "N,N,..", "widths of the ReLU layers on each patch; 0 for none")
+      ->delimiter(',')
+      ->check(CLI::Range(0, 1000000).description(""))
+      ->default_str("256,128,64");
   model.number("--attention", shape.attention, 1, 1000000, "hidden width of the attention");
   model.number("--heads", shape.heads, 1, 1024, "attention heads");
   model.number("--dropout", shape.dropout, 0.0, 0.99, "rate on the attention's hidden units while training");
   model.choice("--loss", o.recipe.model.loss, loss_names,
-               "cox: partial likelihood (survival's default); nll: discrete hazards in time bins; bce: two classes (their default); ce: any number");
+               "cox: partial likelihood (survival's default); nll: discrete hazards in time bins; bce: two classes (their default); ce: any number")
+      ->default_str("");
   model.number("--bins", o.recipe.bins, 2, 1000, "nll: number of time bins");
   model.number("--bin-width", o.recipe.bin_width, 0.0, 1e9, "nll: their width in the unit of time; 0: quantiles of the training part's event times");
   model.number("--alpha", o.recipe.alpha, 0.0, 1.0, "nll: part of the censored patients' loss that is left out");
@@ -84,7 +88,8 @@ void add_training_options(CLI::App& command, train_options& o) {
   training.choice("--schedule", r.schedule, schedule_names, "of the learning rate; cosine falls to 0 at the last step");
   training.number("--warm-up", r.warm_up, 0, 1000000, "cosine: epochs in which the rate rises from 0");
   training.number("--epochs", r.epochs, 1, 1000000, "passes over the training part; the last epoch's model is judged");
-  training.number("--batch", r.batch, 0, 100000000, "bags an optimiser step; 0: the whole training part (cox's default, exact; 1 for others)");
+  training.number("--batch", r.batch, 0, 100000000, "bags an optimiser step; 0: the whole training part, with which cox is exact (default: 0 for cox, 1 for others)")
+      ->default_str("");
   training.flag("--drop-last", r.drop_last, "leave out, in each epoch, the bags that do not fill a batch");
   training.number("--patience", r.patience, 0, 1000000,
                   "stop when so many epochs did not lower the loss on an inner part of the training bags, and keep the best; 0: never");

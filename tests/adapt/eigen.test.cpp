@@ -1,10 +1,10 @@
-#include <doctest/doctest.h>
-
-#include <Eigen/Core>
-#include <Eigen/SparseCore>
 #include <cstdint>
 #include <type_traits>
 #include <vector>
+
+#include <Eigen/Core>
+#include <Eigen/SparseCore>
+#include <doctest/doctest.h>
 
 #include <stroma/adapt/eigen.hpp>
 #include <stroma/adapt/std.hpp>

@@ -1,8 +1,8 @@
-#include <doctest/doctest.h>
-
 #include <cstdint>
 #include <string>
 #include <type_traits>
+
+#include <doctest/doctest.h>
 
 #include <stroma/adapt/std.hpp>
 #include <stroma/core/array.hpp>

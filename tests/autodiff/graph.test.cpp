@@ -1,10 +1,10 @@
-#include <doctest/doctest.h>
-
 #include <cstdint>
 #include <set>
 #include <string>
 #include <tuple>
 #include <vector>
+
+#include <doctest/doctest.h>
 
 #include <stroma/autodiff/graph.hpp>
 #include <stroma/nn/activations.hpp>
@@ -91,7 +91,9 @@ struct two_layers {
 
 struct pair {
   linear_layer<double> shared, left, right;
-  static auto members(auto& s) { return std::tuple{member{"shared", s.shared}, member{"left", s.left}, member{"right", s.right}}; }
+  static auto members(auto& s) {
+    return std::tuple{member{"shared", s.shared}, member{"left", s.left}, member{"right", s.right}};
+  }
 };
 
 /// Central differences of loss(model) in all parameters against `gradient`, an object of the same struct.
@@ -139,7 +141,8 @@ TEST_CASE("graph: gradients add up when one layer is used twice") {
   const auto once = gradient;
   g.reset();
   g.backward(record(g, layer));
-  for (index_t i = 0; i < once.weight.size(); ++i) CHECK(gradient.weight.data()[i] == doctest::Approx(2 * once.weight.data()[i]).epsilon(1e-14));
+  for (index_t i = 0; i < once.weight.size(); ++i)
+    CHECK(gradient.weight.data()[i] == doctest::Approx(2 * once.weight.data()[i]).epsilon(1e-14));
 }
 
 TEST_CASE("graph: gradients add up when two models run through one layer") {
@@ -169,7 +172,8 @@ TEST_CASE("graph: a model runs with parameters that are the output of a verb") {
   const auto other = layer_of<double>(3, 4, 5);
   const auto x = normal_matrix<double>(5, 3, 7);
   auto gradient = stroma::zeros_like(model);
-  // first = c_0 first + c_1 other: the gradient flows into the coefficients, the model's own and the other's parameters.
+  // first = c_0 first + c_1 other: the gradient flows into the coefficients, the model's own and the other's
+  // parameters.
   const auto record = [&](graph<double>& g, const std::vector<node>& n) {
     const node coefficients = n[0];
     g.substitute(model.first.weight, mix(g, coefficients, n[1], n[2]));
@@ -203,7 +207,8 @@ TEST_CASE("graph: a model runs with parameters that are the output of a verb") {
   for (const double d : gradient.first.weight) any = any || d != 0;
   CHECK(any);
   CHECK_THROWS_WITH_AS(g.substitute(model.first.weight, g.input(x)),
-                       "graph::substitute: replacement: 15 elements, expected 12 (the parameter's)", stroma::shape_error);
+                       "graph::substitute: replacement: 15 elements, expected 12 (the parameter's)",
+                       stroma::shape_error);
 }
 
 TEST_CASE("graph: slices share value and gradient") {
@@ -217,7 +222,9 @@ TEST_CASE("graph: slices share value and gradient") {
   graph<double> g(ctx);
   const node in = g.input(x);
   CHECK(g.value(g.slice(in, 7, 2, 3)).data == x.data() + 7);
-  CHECK_THROWS_WITH_AS(g.slice(in, 20, 1, 5), "graph::slice: first: 20 + 1 x 5, expected a part of 24 contiguous elements", stroma::shape_error);
+  CHECK_THROWS_WITH_AS(g.slice(in, 20, 1, 5),
+                       "graph::slice: first: 20 + 1 x 5, expected a part of 24 contiguous elements",
+                       stroma::shape_error);
   CHECK_THROWS_AS(g.slice(in, -1, 1, 5), stroma::shape_error);
   CHECK_THROWS_AS(g.slice(g.input(as_const_view(x).transposed()), 0, 1, 5), stroma::shape_error);
   laid_out<double> apart(as_const_view(x), layout::padded_rows);
@@ -232,8 +239,12 @@ TEST_CASE("graph: slices share value and gradient") {
 
 TEST_CASE("graph: a user's own verb, and gradients of variables add to what is there") {
   const auto c = normal_matrix<double>(1, 2, 1), a = normal_matrix<double>(3, 4, 2), b = normal_matrix<double>(3, 4, 3);
-  CHECK(graph_gradient_error({c, a, b}, [](graph<double>& g, const std::vector<node>& n) { return mix(g, n[0], n[1], n[2]); }) < gradient_tolerance);
-  CHECK(graph_gradient_error({c, a}, [](graph<double>& g, const std::vector<node>& n) { return mix(g, n[0], n[1], n[1]); }) < gradient_tolerance);
+  CHECK(graph_gradient_error({c, a, b}, [](graph<double>& g, const std::vector<node>& n) {
+          return mix(g, n[0], n[1], n[2]);
+        }) < gradient_tolerance);
+  CHECK(graph_gradient_error({c, a}, [](graph<double>& g, const std::vector<node>& n) {
+          return mix(g, n[0], n[1], n[1]);
+        }) < gradient_tolerance);
   cpu_context ctx;
   graph<double> g(ctx);
   array<double, 2> d(3, 4);
@@ -247,7 +258,8 @@ TEST_CASE("graph: a user's own verb, and gradients of variables add to what is t
   for (index_t i = 0; i < 12; ++i) CHECK(d.data()[i] == 13 + seed.data()[i]);
 }
 
-TEST_CASE_TEMPLATE("graph: inference records nothing, stores no tiles, and has the values of training", T, float, double) {
+TEST_CASE_TEMPLATE("graph: inference records nothing, stores no tiles, and has the values of training", T, float,
+                   double) {
   for (const int threads : {1, 3}) {
     cpu_context ctx(threads);
     const two_layers<T> model{layer_of<T>(7, 33, 1), layer_of<T>(33, 5, 3)};
@@ -268,16 +280,19 @@ TEST_CASE_TEMPLATE("graph: inference records nothing, stores no tiles, and has t
     CHECK(infer.scratch_cols(b) > 0);
     // Rows in any piece, before they exist as a whole.
     const auto expected = train.value(a);
-    stroma::for_each_tile<T>(ctx, 1025, infer.scratch_cols(b), [&](index_t first, index_t count, stroma::tile_scratch<T>& scratch) {
-      infer.visit_rows(b, first, count, scratch, [&](auto rows) {
-        if (!same_matrix(rows, expected.middle_rows(first, count))) throw std::runtime_error("rows differ");
-      });
-    });
+    stroma::for_each_tile<T>(ctx, 1025, infer.scratch_cols(b),
+                             [&](index_t first, index_t count, stroma::tile_scratch<T>& scratch) {
+                               infer.visit_rows(b, first, count, scratch, [&](auto rows) {
+                                 if (!same_matrix(rows, expected.middle_rows(first, count)))
+                                   throw std::runtime_error("rows differ");
+                               });
+                             });
     CHECK(same_matrix(infer.value(b), expected));
     CHECK(infer.scratch_cols(b) == 0);
     // The arena holds the result and the packed weights, not what is between.
     CHECK(infer.capacity() < train.capacity() / 3);
-    CHECK_THROWS_WITH_AS(infer.backward(b, infer.value(b)), "graph::backward: mode: inference, expected a graph made for training", stroma::value_error);
+    CHECK_THROWS_WITH_AS(infer.backward(b, infer.value(b)),
+                         "graph::backward: mode: inference, expected a graph made for training", stroma::value_error);
   }
 }
 
@@ -324,8 +339,10 @@ TEST_CASE("graph: what backward refuses") {
   graph<double> g(ctx);
   const node v = g.variable(as_const_view(x), as_view(d)), loss = sum(g, v), other = sum(g, v);
   CHECK_THROWS_WITH_AS(g.backward(v), "graph::backward: loss: shape 3 x 4, expected 1 x 1", stroma::shape_error);
-  CHECK_THROWS_WITH_AS(g.backward(v, g.value(loss)), "graph::backward: derivative: shape 1 x 1, expected 3 x 4", stroma::shape_error);
-  CHECK_THROWS_WITH_AS(g.scalar_value(v), "graph::scalar_value: node: shape 3 x 4, expected 1 x 1", stroma::shape_error);
+  CHECK_THROWS_WITH_AS(g.backward(v, g.value(loss)), "graph::backward: derivative: shape 1 x 1, expected 3 x 4",
+                       stroma::shape_error);
+  CHECK_THROWS_WITH_AS(g.scalar_value(v), "graph::scalar_value: node: shape 3 x 4, expected 1 x 1",
+                       stroma::shape_error);
   g.backward(loss);
   const auto message = "graph::backward: call: a second backward pass, expected one a reset";
   CHECK_THROWS_WITH_AS(g.backward(loss), message, stroma::value_error);
@@ -335,12 +352,14 @@ TEST_CASE("graph: what backward refuses") {
   g.backward(sum(g, g.input(x)));  // nothing needs a gradient: no error, nothing to do
   const array<double, 2> small(2, 4);
   array<double, 2> d_small(2, 4);
-  CHECK_THROWS_WITH_AS(g.variable(as_const_view(x), as_view(d_small)), "graph::variable: gradient: shape 2 x 4, expected 3 x 4", stroma::shape_error);
+  CHECK_THROWS_WITH_AS(g.variable(as_const_view(x), as_view(d_small)),
+                       "graph::variable: gradient: shape 2 x 4, expected 3 x 4", stroma::shape_error);
   laid_out<double> apart(as_const_view(x), layout::columns);
   CHECK_THROWS_AS(g.variable(as_const_view(x), apart.view()), stroma::value_error);
   const auto model = layer_of<double>(3, 4, 1);
   auto wrong = layer_of<double>(2, 4, 1);
-  CHECK_THROWS_WITH_AS(g.bind(model, wrong), "graph::bind: weight: a gradient of 8 elements, expected 12", stroma::shape_error);
+  CHECK_THROWS_WITH_AS(g.bind(model, wrong), "graph::bind: weight: a gradient of 8 elements, expected 12",
+                       stroma::shape_error);
 }
 
 TEST_CASE("graph: unbound parameters are constants, and a parameter can be bound again") {
@@ -382,7 +401,9 @@ TEST_CASE_TEMPLATE("graph: half and bfloat16 inputs count as their numbers", S, 
     CHECK(g.scalar_value(a) == h.scalar_value(b));
     g.backward(a);
     h.backward(b);
-    stroma::for_each_parameter([](std::string_view, const auto& p, const auto& q) { CHECK(std::equal(p.begin(), p.end(), q.begin())); }, d_narrow, d_wide);
+    stroma::for_each_parameter(
+        [](std::string_view, const auto& p, const auto& q) { CHECK(std::equal(p.begin(), p.end(), q.begin())); },
+        d_narrow, d_wide);
     CHECK(infer.scalar_value(sum(infer, model(infer, infer.input(stored.view())))) == h.scalar_value(b));
     CHECK(same_matrix(g.value(g.input(stored.view())), wide));
   }
@@ -400,7 +421,8 @@ TEST_CASE("graph: ragged inputs carry their boundaries along rows") {
     CHECK(g.offsets(stroma::relu(g, layer(g, bags))).data == offsets.data());
     CHECK(g.offsets(g.input(x)).size == 0);
     CHECK_THROWS_WITH_AS((g.input(stroma::bag_view<const double>{as_const_view(x), as_offsets(wrong)})),
-                         "graph::input: offsets: from 0 to 4, expected from 0 to 5 (the rows of instances)", stroma::shape_error);
+                         "graph::input: offsets: from 0 to 4, expected from 0 to 5 (the rows of instances)",
+                         stroma::shape_error);
     const auto row = normal_vector<double>(4, 2);
     CHECK(g.shape(g.input(row)).rows == 1);
     CHECK(g.shape(g.input(row)).cols == 4);

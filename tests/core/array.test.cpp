@@ -1,10 +1,10 @@
-#include <doctest/doctest.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <type_traits>
 #include <utility>
+
+#include <doctest/doctest.h>
 
 #include <stroma/core/array.hpp>
 #include <stroma/core/half.hpp>

@@ -1,9 +1,9 @@
-#include <doctest/doctest.h>
-
 #include <array>
 #include <cstdint>
 #include <limits>
 #include <vector>
+
+#include <doctest/doctest.h>
 
 #include <stroma/core/check.hpp>
 
@@ -55,13 +55,11 @@ TEST_CASE("check: options") {
   CHECK_THROWS_WITH_AS(check::require(false, "f", "o", "a", "b"), "f: o: a, expected b", value_error);
   CHECK_NOTHROW(check::positive("f", "step", 1e-300));
   CHECK_THROWS_WITH_AS(check::positive("f", "step", 0), "f: step: 0, expected a number above 0", value_error);
-  CHECK_THROWS_WITH_AS(check::positive("f", "step", -0.5), "f: step: -0.5, expected a number above 0",
-                       value_error);
+  CHECK_THROWS_WITH_AS(check::positive("f", "step", -0.5), "f: step: -0.5, expected a number above 0", value_error);
   CHECK_THROWS_AS(check::positive("f", "step", not_a_number), value_error);
   CHECK_NOTHROW(check::in_range("f", "rate", 0.0, 0.0, 1.0));
   CHECK_NOTHROW(check::in_range("f", "rate", 1.0, 0.0, 1.0));
-  CHECK_THROWS_WITH_AS(check::in_range("f", "rate", 1.5, 0.0, 1.0), "f: rate: 1.5, expected 0 to 1",
-                       value_error);
+  CHECK_THROWS_WITH_AS(check::in_range("f", "rate", 1.5, 0.0, 1.0), "f: rate: 1.5, expected 0 to 1", value_error);
   CHECK_THROWS_WITH_AS(check::in_range("f", "k", 11, 1, 10), "f: k: 11, expected 1 to 10", value_error);
   CHECK_THROWS_AS(check::in_range("f", "rate", not_a_number, 0.0, 1.0), value_error);
 }

@@ -1,5 +1,3 @@
-#include <doctest/doctest.h>
-
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -8,6 +6,8 @@
 #include <string>
 #include <thread>
 #include <vector>
+
+#include <doctest/doctest.h>
 
 #include <stroma/core/context.hpp>
 
@@ -123,10 +123,7 @@ TEST_CASE("context: a parallel call within a task runs on that task's thread") {
     });
     CHECK(elsewhere == 0);
     CHECK(std::all_of(done.begin(), done.end(), [](int n) { return n == 1; }));
-    CHECK_THROWS_AS(ctx.parallel(20,
-                                 [&](index_t, int) {
-                                   ctx.parallel(2, [](index_t t, int) { throw failure(t); });
-                                 }),
+    CHECK_THROWS_AS(ctx.parallel(20, [&](index_t, int) { ctx.parallel(2, [](index_t t, int) { throw failure(t); }); }),
                     failure);
     std::atomic<int> workers_above_0 = 0;
     ctx.parallel(2, [&](index_t, int worker) { workers_above_0 += worker > 0; });  // parallel again after the failure

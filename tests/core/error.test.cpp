@@ -1,6 +1,6 @@
-#include <doctest/doctest.h>
-
 #include <type_traits>
+
+#include <doctest/doctest.h>
 
 #include <stroma/core/error.hpp>
 

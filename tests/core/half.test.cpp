@@ -1,11 +1,11 @@
-#include <doctest/doctest.h>
-
 #include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
 #include <type_traits>
 #include <vector>
+
+#include <doctest/doctest.h>
 
 #include <stroma/core/half.hpp>
 
@@ -60,8 +60,13 @@ std::uint32_t bits_of(float x) { return std::bit_cast<std::uint32_t>(x); }
 /// All that is special, every pattern's neighbourhood and every tie, then a sweep over all exponents.
 std::vector<float> interesting(const format& f) {
   constexpr float infinity = std::numeric_limits<float>::infinity();
-  std::vector<float> x{0.0f, -0.0f, infinity, -infinity, std::numeric_limits<float>::denorm_min(),
-                       std::numeric_limits<float>::min(), std::numeric_limits<float>::max()};
+  std::vector<float> x{0.0f,
+                       -0.0f,
+                       infinity,
+                       -infinity,
+                       std::numeric_limits<float>::denorm_min(),
+                       std::numeric_limits<float>::min(),
+                       std::numeric_limits<float>::max()};
   for (std::uint32_t p = 0; p < 0x8000; ++p) {
     const double here = f.value(static_cast<std::uint16_t>(p)), next = f.value(static_cast<std::uint16_t>(p + 1));
     if (!std::isfinite(here)) continue;

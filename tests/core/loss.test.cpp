@@ -1,10 +1,11 @@
-#include <doctest/doctest.h>
-
 #include <cmath>
 #include <limits>
+#include <vector>
+
+#include <doctest/doctest.h>
+
 #include <stroma/adapt/std.hpp>
 #include <stroma/core/loss.hpp>
-#include <vector>
 
 using namespace stroma;
 

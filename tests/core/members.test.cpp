@@ -1,10 +1,10 @@
-#include <doctest/doctest.h>
-
 #include <optional>
 #include <string>
 #include <tuple>
 #include <type_traits>
 #include <vector>
+
+#include <doctest/doctest.h>
 
 #include <stroma/core/members.hpp>
 

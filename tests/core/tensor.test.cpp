@@ -1,11 +1,11 @@
-#include <doctest/doctest.h>
-
 #include <array>
 #include <complex>
 #include <cstdint>
 #include <string>
 #include <type_traits>
 #include <vector>
+
+#include <doctest/doctest.h>
 
 #include <stroma/core/context.hpp>
 #include <stroma/core/tensor.hpp>

@@ -1,8 +1,8 @@
-#include <doctest/doctest.h>
-
 #include <array>
 #include <numeric>
 #include <type_traits>
+
+#include <doctest/doctest.h>
 
 #include <stroma/core/view.hpp>
 

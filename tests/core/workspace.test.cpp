@@ -1,10 +1,10 @@
-#include <doctest/doctest.h>
-
 #include <cstdint>
 #include <cstring>
 #include <limits>
 #include <new>
 #include <vector>
+
+#include <doctest/doctest.h>
 
 #include <stroma/core/workspace.hpp>
 

@@ -1,10 +1,11 @@
-#include <doctest/doctest.h>
-
 #include <cmath>
 #include <cstdint>
+#include <vector>
+
+#include <doctest/doctest.h>
+
 #include <stroma/adapt/std.hpp>
 #include <stroma/metrics/accuracy.hpp>
-#include <vector>
 
 #include "support/counting_allocator.hpp"
 
@@ -40,7 +41,8 @@ TEST_CASE_TEMPLATE("accuracy: the largest logit, the first of equal ones", T, do
   CHECK(accuracy(ctx, logit, label) == 0.75);
   CHECK(accuracy(ctx, columns, std::vector<int>{1, 1, 0}) == doctest::Approx(2.0 / 3));
   CHECK(allocations_in([&] { (void)accuracy(ctx, logit, label); }) == 0);
-  CHECK(message_of<value_error>([&] { (void)accuracy(ctx, logit, high); }) == "accuracy: label: 3 at 3, expected 0 to 2");
+  CHECK(message_of<value_error>([&] { (void)accuracy(ctx, logit, high); }) ==
+        "accuracy: label: 3 at 3, expected 0 to 2");
   CHECK(message_of<shape_error>([&] { (void)accuracy(ctx, logit, std::vector<int>{1}); }) ==
         "accuracy: label: length 1, expected 4 (the rows of logit)");
   z[4] = std::numeric_limits<T>::quiet_NaN();

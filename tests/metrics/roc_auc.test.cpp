@@ -1,11 +1,12 @@
-#include <doctest/doctest.h>
-
 #include <cmath>
 #include <cstdint>
 #include <random>
+#include <vector>
+
+#include <doctest/doctest.h>
+
 #include <stroma/adapt/std.hpp>
 #include <stroma/metrics/roc_auc.hpp>
-#include <vector>
 
 #include "support/counting_allocator.hpp"
 
@@ -59,7 +60,8 @@ TEST_CASE_TEMPLATE("roc_auc: every pair", T, double, float) {
   for (const std::size_t n : {1u, 2u, 3u, 31u, 32u, 33u, 1025u}) {
     const auto s = random_sample<T>(n, static_cast<unsigned>(n) + 2);
     const double plain = oracle(s, false), weighted = oracle(s, true);
-    const double found = roc_auc(ctx, s.score, s.label), with = roc_auc(ctx, s.score, s.label, {.weight = as_const_view(s.weight)});
+    const double found = roc_auc(ctx, s.score, s.label),
+                 with = roc_auc(ctx, s.score, s.label, {.weight = as_const_view(s.weight)});
     CHECK((std::isnan(plain) ? std::isnan(found) : found == plain));
     CHECK((std::isnan(weighted) ? std::isnan(with) : std::abs(with - weighted) < 1e-15));
   }
@@ -84,7 +86,8 @@ TEST_CASE("roc_auc: ends, ties, reversal, whole weights, strides") {
       repeated.label.push_back(s.label[i]);
     }
   }
-  CHECK(roc_auc(ctx, s.score, s.label, {.weight = as_const_view(s.weight)}) == roc_auc(ctx, repeated.score, repeated.label));
+  CHECK(roc_auc(ctx, s.score, s.label, {.weight = as_const_view(s.weight)}) ==
+        roc_auc(ctx, repeated.score, repeated.label));
   std::vector<double> wide(120, std::nan(""));
   for (std::size_t i = 0; i < 60; ++i) wide[2 * i] = s.score[i];
   CHECK(roc_auc(ctx, vector_view<double>(wide.data(), 60, 2), s.label) == roc_auc(ctx, s.score, s.label));

@@ -68,7 +68,8 @@ void check_against_pytorch(const char* file_name) {
   CHECK(difference<T>(g.value(out.logits), file.read<double>("output.logits")) < limit);
   CHECK(difference<T>(g.value(out.attention), file.read<double>("output.attention")) < limit);
   CHECK(difference<T>(g.value(loss), file.read<double>("output.loss")) < limit);
-  CHECK(difference<T>(stroma::matrix_view<const T>(d_x.data(), x64.rows, x64.cols), file.read<double>("grad.input.x")) < limit);
+  CHECK(difference<T>(stroma::matrix_view<const T>(d_x.data(), x64.rows, x64.cols), file.read<double>("grad.input.x")) <
+        limit);
   int parameters = 0;
   stroma::for_each_parameter(
       [&](std::string_view name, const auto& d) {
@@ -90,7 +91,11 @@ struct example {
   }
   explicit example(std::uint64_t seed = 11) : x(41 * 9) {
     stroma::random_stream random(seed);
-    stroma::for_each_parameter([&](std::string_view, auto& p) { for (auto& v : p) v = 0.5 * random.normal(); }, model);
+    stroma::for_each_parameter(
+        [&](std::string_view, auto& p) {
+          for (auto& v : p) v = 0.5 * random.normal();
+        },
+        model);
     for (auto& v : x) v = random.normal();
   }
 };
@@ -160,7 +165,8 @@ TEST_CASE("abmil: a batch of ragged bags has the bits of one call a bag, for 1, 
       const std::vector<double> one(9, 1.0);
       g.backward(out.logits, {one.data(), 3, 3});
       std::vector<double> d;
-      stroma::for_each_parameter([&](std::string_view, const auto& p) { d.insert(d.end(), p.begin(), p.end()); }, gradient);
+      stroma::for_each_parameter([&](std::string_view, const auto& p) { d.insert(d.end(), p.begin(), p.end()); },
+                                 gradient);
       if (d_alone.empty()) d_alone = d;
       CHECK(d == d_alone);
     }
@@ -196,7 +202,11 @@ TEST_CASE("abmil: bags in half and bfloat16 give what their widened values give"
   }
   stroma::abmil<float> model({.features = 9, .hidden = {7, 6}, .attention = 5, .heads = 2, .outputs = 3});
   stroma::random_stream random(4);
-  stroma::for_each_parameter([&](std::string_view, auto& p) { for (auto& v : p) v = static_cast<float>(random.normal()); }, model);
+  stroma::for_each_parameter(
+      [&](std::string_view, auto& p) {
+        for (auto& v : p) v = static_cast<float>(random.normal());
+      },
+      model);
   const stroma::vector_view<const index_t> offsets(e.offsets.data(), 4);
   stroma::cpu_context ctx;
   for (const auto mode : {stroma::graph_mode::inference, stroma::graph_mode::training}) {
@@ -213,9 +223,11 @@ TEST_CASE("abmil: bags in half and bfloat16 give what their widened values give"
       if (mode == stroma::graph_mode::training) g.backward(z, {one.data(), 3, 3});
       return result;
     };
-    CHECK(run(static_cast<const stroma::half*>(narrow.data()), d_narrow) == run(static_cast<const float*>(wide.data()), d_wide));
-    stroma::for_each_parameter([&](std::string_view, const auto& a, const auto& b) { CHECK(std::equal(a.begin(), a.end(), b.begin())); },
-                               d_narrow, d_wide);
+    CHECK(run(static_cast<const stroma::half*>(narrow.data()), d_narrow) ==
+          run(static_cast<const float*>(wide.data()), d_wide));
+    stroma::for_each_parameter(
+        [&](std::string_view, const auto& a, const auto& b) { CHECK(std::equal(a.begin(), a.end(), b.begin())); },
+        d_narrow, d_wide);
   }
 }
 

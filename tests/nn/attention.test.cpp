@@ -18,13 +18,14 @@ std::vector<std::string> names(const Layer& layer) {
 
 TEST_CASE("attention: parameters have the names and extents of the published checkpoints") {
   const stroma::gated_attention<float> gated(512, 384, 2, 0.25);
-  CHECK(names(gated) == std::vector<std::string>{"attention_a.0.weight", "attention_a.0.bias", "attention_b.0.weight", "attention_b.0.bias",
-                                                 "attention_c.weight", "attention_c.bias"});
+  CHECK(names(gated) == std::vector<std::string>{"attention_a.0.weight", "attention_a.0.bias", "attention_b.0.weight",
+                                                 "attention_b.0.bias", "attention_c.weight", "attention_c.bias"});
   CHECK(stroma::parameter_count(gated) == 2 * (512 * 384 + 384) + 2 * 384 + 2);
   CHECK(gated.score.weight.rows() == 2);
   CHECK(gated.dropout == 0.25);
 
   const stroma::plain_attention<float> plain(512, 384);
-  CHECK(names(plain) == std::vector<std::string>{"module.0.weight", "module.0.bias", "module.3.weight", "module.3.bias"});
+  CHECK(names(plain) ==
+        std::vector<std::string>{"module.0.weight", "module.0.bias", "module.3.weight", "module.3.bias"});
   CHECK(stroma::parameter_count(plain) == 512 * 384 + 384 + 384 + 1);
 }

@@ -1,6 +1,7 @@
+#include <cmath>
+
 #include <doctest/doctest.h>
 
-#include <cmath>
 #include <stroma/backend/cpu/primitives.hpp>
 #include <stroma/nn/binary_cross_entropy.hpp>
 

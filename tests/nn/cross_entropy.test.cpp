@@ -1,6 +1,7 @@
+#include <cmath>
+
 #include <doctest/doctest.h>
 
-#include <cmath>
 #include <stroma/backend/cpu/primitives.hpp>
 #include <stroma/nn/cross_entropy.hpp>
 
@@ -55,9 +56,13 @@ TEST_CASE("cross_entropy: gradient by central differences, recorded, sums to 0")
     const cross_entropy_options<double> options{.class_weight = as_const_view(weight), .reduce = reduce};
     std::vector<double> gradient(165), recorded(165);
     const double seed = 1;
-    const auto backward = [&] { cross_entropy_backward(ctx, as_matrix(z, 33, 5), label, &seed, as_matrix(gradient, 33, 5), options); };
+    const auto backward = [&] {
+      cross_entropy_backward(ctx, as_matrix(z, 33, 5), label, &seed, as_matrix(gradient, 33, 5), options);
+    };
     CHECK(allocations_in(backward) == 0);
-    const auto f = [&](const std::vector<double>& x) { return cross_entropy(ctx, as_matrix(x, 33, 5), label, options); };
+    const auto f = [&](const std::vector<double>& x) {
+      return cross_entropy(ctx, as_matrix(x, 33, 5), label, options);
+    };
     CHECK(gradient_error(f, z, gradient) < gradient_tolerance);
     graph<double> g(ctx);
     const node loss = cross_entropy(g, g.variable(as_matrix(z, 33, 5), as_matrix(recorded, 33, 5)), label, options);
@@ -86,7 +91,8 @@ TEST_CASE_TEMPLATE("cross_entropy: logits of 1e4, columns, nothing", T, double, 
   CHECK(cross_entropy(ctx, as_matrix(z, 2, 2), label, {.class_weight = as_const_view(zero)}) == T(0));
   const auto x = random_values<T>(12, 3), y = transposed(x, 4, 3);
   const auto labels = some_labels(4, 3);
-  CHECK(cross_entropy(ctx, matrix_view<const T>(y.data(), 4, 3, 1, 4), labels) == cross_entropy(ctx, as_matrix(x, 4, 3), labels));
+  CHECK(cross_entropy(ctx, matrix_view<const T>(y.data(), 4, 3, 1, 4), labels) ==
+        cross_entropy(ctx, as_matrix(x, 4, 3), labels));
 }
 
 TEST_CASE("cross_entropy: refuses what does not fit") {
@@ -96,12 +102,14 @@ TEST_CASE("cross_entropy: refuses what does not fit") {
   const std::vector<int> label{0, 2}, high{3, 0}, three(3);
   CHECK(message_of<shape_error>([&] { (void)cross_entropy(ctx, logit, three); }) ==
         "cross_entropy: label: length 3, expected 2 (the rows of logit)");
-  CHECK(message_of<shape_error>([&] { (void)cross_entropy(ctx, logit, label, {.class_weight = as_const_view(weight)}); }) ==
-        "cross_entropy: class_weight: length 2, expected 3 (the columns of logit)");
+  CHECK(message_of<shape_error>([&] {
+          (void)cross_entropy(ctx, logit, label, {.class_weight = as_const_view(weight)});
+        }) == "cross_entropy: class_weight: length 2, expected 3 (the columns of logit)");
   CHECK(message_of<value_error>([&] { (void)cross_entropy(ctx, logit, high); }) ==
         "cross_entropy: label: 3 at 0, expected 0 to 2");
-  CHECK(message_of<value_error>([&] { (void)cross_entropy(ctx, logit, label, {.class_weight = as_const_view(negative)}); }) ==
-        "cross_entropy: class_weight: -1 at 1, expected finite weights of 0 or more");
+  CHECK(message_of<value_error>([&] {
+          (void)cross_entropy(ctx, logit, label, {.class_weight = as_const_view(negative)});
+        }) == "cross_entropy: class_weight: -1 at 1, expected finite weights of 0 or more");
   z[5] = std::numeric_limits<double>::infinity();
   CHECK(message_of<value_error>([&] { (void)cross_entropy(ctx, logit, label); }) ==
         "cross_entropy: logit: inf at row 1, column 2, expected finite values");

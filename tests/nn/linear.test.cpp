@@ -1,8 +1,8 @@
-#include <doctest/doctest.h>
-
 #include <cmath>
 #include <limits>
 #include <vector>
+
+#include <doctest/doctest.h>
 
 #include <stroma/adapt/std.hpp>
 #include <stroma/nn/activations.hpp>
@@ -26,16 +26,23 @@ using stroma::vector_view;
 
 namespace {
 
-constexpr activation activations[] = {activation::identity, activation::relu, activation::tanh, activation::sigmoid, activation::gelu, activation::elu};
+constexpr activation activations[] = {activation::identity, activation::relu, activation::tanh,
+                                      activation::sigmoid,  activation::gelu, activation::elu};
 
 long double applied(activation f, long double x) {
   switch (f) {
-    case activation::identity: return x;
-    case activation::relu: return x > 0 ? x : 0;
-    case activation::tanh: return std::tanh(x);
-    case activation::sigmoid: return 1 / (1 + std::exp(-x));
-    case activation::gelu: return x * 0.5L * std::erfc(-x / std::sqrt(2.0L));
-    case activation::elu: return x > 0 ? x : std::expm1(x);
+    case activation::identity:
+      return x;
+    case activation::relu:
+      return x > 0 ? x : 0;
+    case activation::tanh:
+      return std::tanh(x);
+    case activation::sigmoid:
+      return 1 / (1 + std::exp(-x));
+    case activation::gelu:
+      return x * 0.5L * std::erfc(-x / std::sqrt(2.0L));
+    case activation::elu:
+      return x > 0 ? x : std::expm1(x);
   }
   return 0;
 }
@@ -62,7 +69,9 @@ TEST_CASE_TEMPLATE("linear: x W^T + b and its activation, against the definition
       const auto eps = static_cast<long double>(std::numeric_limits<T>::epsilon());
       CHECK(worst_error(
                 out, [&](index_t i, index_t j) { return applied(f, before(i, j, false)); },
-                [&](index_t i, index_t j) { return eps * (1.13L * 19 * before(i, j, true) + 6 * (1 + std::abs(before(i, j, false)))); }) <= 1);
+                [&](index_t i, index_t j) {
+                  return eps * (1.13L * 19 * before(i, j, true) + 6 * (1 + std::abs(before(i, j, false))));
+                }) <= 1);
     }
     array<T, 2> plain(rows, 33), zero_bias(rows, 33);
     stroma::linear(ctx, x, weight, vector_view<const T>(), plain);
@@ -113,7 +122,8 @@ TEST_CASE_TEMPLATE("linear: strides, and what they may not be", T, float, double
       CHECK(std::equal(db.begin(), db.end(), d_bias.begin()));
     }
   laid_out<T> columns(as_const_view(expected), layout::columns), d_columns(as_const_view(x), layout::columns);
-  CHECK_THROWS_WITH_AS(stroma::linear(ctx, x, weight, bias, columns.view()), "linear: out: elements 33 apart, expected neighbours", stroma::shape_error);
+  CHECK_THROWS_WITH_AS(stroma::linear(ctx, x, weight, bias, columns.view()),
+                       "linear: out: elements 33 apart, expected neighbours", stroma::shape_error);
   CHECK_THROWS_WITH_AS(stroma::linear_backward(ctx, x, weight, d_out, {d_columns.view(), {}, {}}),
                        "linear_backward: gradients.x: elements 33 apart, expected neighbours", stroma::shape_error);
   const std::vector<T> twice(10);
@@ -125,7 +135,8 @@ TEST_CASE_TEMPLATE("linear: strides, and what they may not be", T, float, double
 }
 
 TEST_CASE("linear: gradients of input, weight and bias for every activation") {
-  const auto x = normal_matrix<double>(6, 5, 1), weight = normal_matrix<double>(4, 5, 2), bias = normal_matrix<double>(1, 4, 3);
+  const auto x = normal_matrix<double>(6, 5, 1), weight = normal_matrix<double>(4, 5, 2),
+             bias = normal_matrix<double>(1, 4, 3);
   for (const activation f : activations) {
     CAPTURE(static_cast<int>(f));
     CHECK(graph_gradient_error({x, weight, bias}, [&](graph<double>& g, const std::vector<node>& n) {
@@ -145,7 +156,8 @@ TEST_CASE_TEMPLATE("linear: the graph adds what the plain backward adds", T, flo
   layer.bias = normal_vector<T>(4, 3);
   auto gradient = stroma::zeros_like(layer), expected = gradient;
   array<T, 2> d_x(600, 9), expected_x(600, 9);
-  stroma::linear_backward(ctx, x, layer.weight, d_out, {as_view(expected_x), as_view(expected.weight), as_view(expected.bias)});
+  stroma::linear_backward(ctx, x, layer.weight, d_out,
+                          {as_view(expected_x), as_view(expected.weight), as_view(expected.bias)});
   graph<T> g(ctx);
   g.bind(layer, gradient);
   g.backward(layer(g, g.variable(as_const_view(x), as_view(d_x))), as_const_view(d_out));
@@ -194,13 +206,19 @@ TEST_CASE("linear: messages") {
   const array<float, 2> x(3, 4), weight(5, 4), narrow(5, 3);
   const array<float, 1> bias(5), short_bias(4);
   array<float, 2> out(3, 5), wrong(3, 4);
-  CHECK_THROWS_WITH_AS(stroma::linear(ctx, x, narrow, bias, out), "linear: x: 4 columns, expected 3 (the width of weight)", stroma::shape_error);
-  CHECK_THROWS_WITH_AS(stroma::linear(ctx, x, weight, short_bias, out), "linear: bias: length 4, expected 5 (the rows of weight)", stroma::shape_error);
-  CHECK_THROWS_WITH_AS(stroma::linear(ctx, x, weight, bias, wrong), "linear: out: shape 3 x 4, expected 3 x 5", stroma::shape_error);
-  CHECK_THROWS_WITH_AS(stroma::linear_backward(ctx, x, weight, wrong, {}), "linear_backward: d_out: shape 3 x 4, expected 3 x 5", stroma::shape_error);
+  CHECK_THROWS_WITH_AS(stroma::linear(ctx, x, narrow, bias, out),
+                       "linear: x: 4 columns, expected 3 (the width of weight)", stroma::shape_error);
+  CHECK_THROWS_WITH_AS(stroma::linear(ctx, x, weight, short_bias, out),
+                       "linear: bias: length 4, expected 5 (the rows of weight)", stroma::shape_error);
+  CHECK_THROWS_WITH_AS(stroma::linear(ctx, x, weight, bias, wrong), "linear: out: shape 3 x 4, expected 3 x 5",
+                       stroma::shape_error);
+  CHECK_THROWS_WITH_AS(stroma::linear_backward(ctx, x, weight, wrong, {}),
+                       "linear_backward: d_out: shape 3 x 4, expected 3 x 5", stroma::shape_error);
   graph<float> g(ctx);
-  CHECK_THROWS_WITH_AS(stroma::linear(g, g.input(x), g.input(narrow), node{}), "linear: x: 4 columns, expected 3 (the width of weight)", stroma::shape_error);
-  CHECK_THROWS_WITH_AS(stroma::linear(g, g.input(x), g.input(weight), g.input(short_bias)), "linear: bias: shape 1 x 4, expected 1 x 5", stroma::shape_error);
+  CHECK_THROWS_WITH_AS(stroma::linear(g, g.input(x), g.input(narrow), node{}),
+                       "linear: x: 4 columns, expected 3 (the width of weight)", stroma::shape_error);
+  CHECK_THROWS_WITH_AS(stroma::linear(g, g.input(x), g.input(weight), g.input(short_bias)),
+                       "linear: bias: shape 1 x 4, expected 1 x 5", stroma::shape_error);
   CHECK_THROWS_AS(stroma::linear(g, g.input(x), g.input(weight), g.input(array<float, 2>(5, 1))), stroma::shape_error);
 }
 

@@ -1,6 +1,7 @@
+#include <cmath>
+
 #include <doctest/doctest.h>
 
-#include <cmath>
 #include <stroma/backend/cpu/primitives.hpp>
 #include <stroma/nn/mean_squared_error.hpp>
 
@@ -15,7 +16,8 @@ TEST_CASE_TEMPLATE("mean_squared_error: the definition", T, double, float) {
   for (const std::size_t n : {1u, 31u, 32u, 33u, 1025u}) {
     const auto p = random_values<T>(n, 1), y = random_values<T>(n, 2);
     long double sum = 0;
-    for (std::size_t i = 0; i < n; ++i) sum += std::pow(static_cast<long double>(p[i]) - static_cast<long double>(y[i]), 2);
+    for (std::size_t i = 0; i < n; ++i)
+      sum += std::pow(static_cast<long double>(p[i]) - static_cast<long double>(y[i]), 2);
     CHECK(std::abs(static_cast<double>(mean_squared_error(ctx, p, y, {.reduce = reduction::sum}) - sum)) <=
           sum_error<T>(n) * static_cast<double>(sum));
     CHECK(std::abs(static_cast<double>(mean_squared_error(ctx, p, y) - sum / static_cast<long double>(n))) <=
@@ -33,9 +35,11 @@ TEST_CASE("mean_squared_error: gradient by central differences, recorded, column
     CHECK(allocations_in([&] { mean_squared_error_backward(ctx, p, y, &seed, gradient, options); }) == 0);
     const auto f = [&](const std::vector<double>& x) { return mean_squared_error(ctx, x, y, options); };
     CHECK(gradient_error(f, p, gradient) < gradient_tolerance);
-    CHECK(mean_squared_error(ctx, matrix_view<const double>(columns.data(), 3, 4, 1, 3), as_matrix(y, 3, 4), options) == f(p));
+    CHECK(mean_squared_error(ctx, matrix_view<const double>(columns.data(), 3, 4, 1, 3), as_matrix(y, 3, 4), options) ==
+          f(p));
     graph<double> g(ctx);
-    const node loss = mean_squared_error(g, g.variable(as_matrix(p, 3, 4), as_matrix(recorded, 3, 4)), as_matrix(y, 3, 4), options);
+    const node loss =
+        mean_squared_error(g, g.variable(as_matrix(p, 3, 4), as_matrix(recorded, 3, 4)), as_matrix(y, 3, 4), options);
     CHECK(g.scalar_value(loss) == f(p));
     g.backward(loss);
     CHECK(recorded == gradient);

@@ -1,6 +1,7 @@
+#include <cmath>
+
 #include <doctest/doctest.h>
 
-#include <cmath>
 #include <stroma/backend/cpu/primitives.hpp>
 #include <stroma/nn/scaled_cosine.hpp>
 
@@ -38,8 +39,10 @@ TEST_CASE_TEMPLATE("scaled_cosine: the definition", T, double, float) {
         const auto a = as_matrix(p, static_cast<index_t>(rows), static_cast<index_t>(cols));
         const auto b = as_matrix(t, static_cast<index_t>(rows), static_cast<index_t>(cols));
         const double bound = sum_error<T>(rows) * std::max(1.0, static_cast<double>(expected)) * 4;
-        CHECK(std::abs(static_cast<double>(scaled_cosine(ctx, a, b, {.exponent = exponent, .reduce = reduction::sum}) - expected)) <= bound);
-        CHECK(std::abs(static_cast<double>(scaled_cosine(ctx, a, b, {.exponent = exponent}) - expected / static_cast<long double>(rows))) <= bound);
+        CHECK(std::abs(static_cast<double>(scaled_cosine(ctx, a, b, {.exponent = exponent, .reduce = reduction::sum}) -
+                                           expected)) <= bound);
+        CHECK(std::abs(static_cast<double>(scaled_cosine(ctx, a, b, {.exponent = exponent}) -
+                                           expected / static_cast<long double>(rows))) <= bound);
       }
 }
 
@@ -52,25 +55,33 @@ TEST_CASE("scaled_cosine: gradient by central differences, recorded, columns, a 
       std::vector<double> gradient(45), recorded(45);
       const double seed = 1;
       CHECK(allocations_in([&] {
-              scaled_cosine_backward(ctx, as_matrix(p, 9, 5), as_matrix(t, 9, 5), &seed, as_matrix(gradient, 9, 5), options);
+              scaled_cosine_backward(ctx, as_matrix(p, 9, 5), as_matrix(t, 9, 5), &seed, as_matrix(gradient, 9, 5),
+                                     options);
             }) == 0);
-      const auto f = [&](const std::vector<double>& x) { return scaled_cosine(ctx, as_matrix(x, 9, 5), as_matrix(t, 9, 5), options); };
+      const auto f = [&](const std::vector<double>& x) {
+        return scaled_cosine(ctx, as_matrix(x, 9, 5), as_matrix(t, 9, 5), options);
+      };
       CHECK(gradient_error(f, p, gradient) < gradient_tolerance);
-      CHECK(scaled_cosine(ctx, matrix_view<const double>(columns.data(), 9, 5, 1, 9), as_matrix(t, 9, 5), options) == f(p));
+      CHECK(scaled_cosine(ctx, matrix_view<const double>(columns.data(), 9, 5, 1, 9), as_matrix(t, 9, 5), options) ==
+            f(p));
       graph<double> g(ctx);
-      const node loss = scaled_cosine(g, g.variable(as_matrix(p, 9, 5), as_matrix(recorded, 9, 5)), as_matrix(t, 9, 5), options);
+      const node loss =
+          scaled_cosine(g, g.variable(as_matrix(p, 9, 5), as_matrix(recorded, 9, 5)), as_matrix(t, 9, 5), options);
       CHECK(g.scalar_value(loss) == f(p));
       g.backward(loss);
       CHECK(recorded == gradient);
     }
   graph<double> g(ctx);
-  CHECK(g.scalar_value(scaled_cosine(g, g.input(p), t)) == scaled_cosine(ctx, as_matrix(p, 1, 45), as_matrix(t, 1, 45)));
+  CHECK(g.scalar_value(scaled_cosine(g, g.input(p), t)) ==
+        scaled_cosine(ctx, as_matrix(p, 1, 45), as_matrix(t, 1, 45)));
 }
 
 TEST_CASE_TEMPLATE("scaled_cosine: along, against, across, zero, nearly along", T, double, float) {
   cpu_context ctx;
   const std::vector<T> x{3, 4}, twice{6, 8}, against{-3, -4}, across{4, -3}, zero{0, 0};
-  const auto of = [&](const std::vector<T>& a, const std::vector<T>& b) { return scaled_cosine(ctx, as_matrix(a, 1, 2), as_matrix(b, 1, 2)); };
+  const auto of = [&](const std::vector<T>& a, const std::vector<T>& b) {
+    return scaled_cosine(ctx, as_matrix(a, 1, 2), as_matrix(b, 1, 2));
+  };
   CHECK(of(x, twice) == T(0));
   CHECK(of(x, against) == doctest::Approx(8.0));
   CHECK(of(x, across) == doctest::Approx(1.0));
@@ -79,12 +90,14 @@ TEST_CASE_TEMPLATE("scaled_cosine: along, against, across, zero, nearly along", 
   // The floor is a constant: the gradient at zero is -exponent t / (|t| floor).
   std::vector<T> gradient(2);
   const T seed = 1;
-  scaled_cosine_backward(ctx, as_matrix(zero, 1, 2), as_matrix(x, 1, 2), &seed, as_matrix(gradient, 1, 2), {.norm_floor = 0.5});
+  scaled_cosine_backward(ctx, as_matrix(zero, 1, 2), as_matrix(x, 1, 2), &seed, as_matrix(gradient, 1, 2),
+                         {.norm_floor = 0.5});
   CHECK(gradient[0] == doctest::Approx(-3 * 0.6 / 0.5));
   CHECK(gradient[1] == doctest::Approx(-3 * 0.8 / 0.5));
   // An angle of 1e-6: 1 - cos is 5e-13, of which a subtraction would leave three digits in double.
   const std::vector<double> a{1, 0}, b{1, 1e-6};
-  CHECK(scaled_cosine(ctx, as_matrix(a, 1, 2), as_matrix(b, 1, 2), {.exponent = 1}) == doctest::Approx(5e-13).epsilon(1e-10));
+  CHECK(scaled_cosine(ctx, as_matrix(a, 1, 2), as_matrix(b, 1, 2), {.exponent = 1}) ==
+        doctest::Approx(5e-13).epsilon(1e-10));
   CHECK(scaled_cosine(ctx, as_matrix(a, 0, 2), as_matrix(b, 0, 2)) == 0);
 }
 
@@ -93,10 +106,12 @@ TEST_CASE("scaled_cosine: refuses what does not fit") {
   std::vector<double> p(6, 1), t(6, 1);
   CHECK(message_of<shape_error>([&] { (void)scaled_cosine(ctx, as_matrix(p, 2, 3), as_matrix(t, 3, 2)); }) ==
         "scaled_cosine: target: shape 3 x 2, expected 2 x 3");
-  CHECK(message_of<value_error>([&] { (void)scaled_cosine(ctx, as_matrix(p, 2, 3), as_matrix(t, 2, 3), {.exponent = 0.5}); }) ==
-        "scaled_cosine: exponent: 0.5, expected a finite number of 1 or more");
-  CHECK(message_of<value_error>([&] { (void)scaled_cosine(ctx, as_matrix(p, 2, 3), as_matrix(t, 2, 3), {.norm_floor = 0}); }) ==
-        "scaled_cosine: norm_floor: 0, expected a number above 0");
+  CHECK(message_of<value_error>([&] {
+          (void)scaled_cosine(ctx, as_matrix(p, 2, 3), as_matrix(t, 2, 3), {.exponent = 0.5});
+        }) == "scaled_cosine: exponent: 0.5, expected a finite number of 1 or more");
+  CHECK(message_of<value_error>([&] {
+          (void)scaled_cosine(ctx, as_matrix(p, 2, 3), as_matrix(t, 2, 3), {.norm_floor = 0});
+        }) == "scaled_cosine: norm_floor: 0, expected a number above 0");
   p[1] = std::numeric_limits<double>::quiet_NaN();
   CHECK(message_of<value_error>([&] { (void)scaled_cosine(ctx, as_matrix(p, 2, 3), as_matrix(t, 2, 3)); }) ==
         "scaled_cosine: prediction: nan at row 0, column 1, expected finite values");

@@ -1,7 +1,7 @@
-#include <doctest/doctest.h>
-
 #include <cmath>
 #include <limits>
+
+#include <doctest/doctest.h>
 
 #include <stroma/optim/clip.hpp>
 
@@ -82,6 +82,7 @@ TEST_CASE("clip: no gradient, and mistakes") {
   CHECK_THROWS_AS(clip_global_norm(ctx, gradient, 0), stroma::value_error);
   CHECK_THROWS_AS(clip_global_norm(ctx, gradient, std::nan("")), stroma::value_error);
   gradient.one[0] = std::nan("");
-  CHECK_THROWS_WITH_AS(clip_global_norm(ctx, gradient, 1), "clip_global_norm: gradient: an infinite norm or NaN, expected finite elements",
+  CHECK_THROWS_WITH_AS(clip_global_norm(ctx, gradient, 1),
+                       "clip_global_norm: gradient: an infinite norm or NaN, expected finite elements",
                        stroma::value_error);
 }

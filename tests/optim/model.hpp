@@ -39,7 +39,8 @@ void fill_normal(Model& model, std::uint32_t step, double size = 1) {
 template <class Model>
 std::vector<long double> flat(const Model& model) {
   std::vector<long double> all;
-  stroma::for_each_parameter([&](std::string_view, const auto& p) { all.insert(all.end(), p.begin(), p.end()); }, model);
+  stroma::for_each_parameter([&](std::string_view, const auto& p) { all.insert(all.end(), p.begin(), p.end()); },
+                             model);
   return all;
 }
 template <class Model>

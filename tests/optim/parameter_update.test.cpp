@@ -1,7 +1,7 @@
-#include <doctest/doctest.h>
-
 #include <set>
 #include <vector>
+
+#include <doctest/doctest.h>
 
 #include <stroma/optim/parameter_update.hpp>
 
@@ -13,7 +13,8 @@ namespace detail = stroma::detail;
 
 TEST_CASE("parameter update: pieces cover every element once, in any number of threads") {
   for (const int threads : {1, 3})
-    for (const index_t count : {index_t{0}, index_t{1}, detail::update_piece, detail::update_piece + 1, 5 * detail::update_piece - 3}) {
+    for (const index_t count :
+         {index_t{0}, index_t{1}, detail::update_piece, detail::update_piece + 1, 5 * detail::update_piece - 3}) {
       stroma::cpu_context ctx(threads);
       std::vector<int> seen(static_cast<std::size_t>(count));
       detail::for_each_piece(ctx, count, [&](index_t first, index_t part) {
@@ -23,7 +24,8 @@ TEST_CASE("parameter update: pieces cover every element once, in any number of t
     }
 }
 
-TEST_CASE_TEMPLATE("parameter update: arrays of const elements are read, the others written, nothing beyond", T, float, double) {
+TEST_CASE_TEMPLATE("parameter update: arrays of const elements are read, the others written, nothing beyond", T, float,
+                   double) {
   constexpr int lanes = detail::native_lanes<T>;
   using s = detail::update_simd<T, lanes>;
   for (const index_t count : {0, 1, 3, 4, 7, 8, 15, 16, 17, 31, 33}) {
@@ -38,8 +40,10 @@ TEST_CASE_TEMPLATE("parameter update: arrays of const elements are read, the oth
         },
         x.data(), static_cast<const T*>(y.data()));
     CHECK(y == before);
-    for (std::size_t i = 0; i < 40; ++i) CHECK(x[i] == (static_cast<index_t>(i) < count ? static_cast<T>(i) + 2 : T(1)));
-    detail::update_packets<T, lanes>(count, [](auto& b) { b = s::sqrt(s::mul(b, b)); }, y.data());
+    for (std::size_t i = 0; i < 40; ++i)
+      CHECK(x[i] == (static_cast<index_t>(i) < count ? static_cast<T>(i) + 2 : T(1)));
+    detail::update_packets<T, lanes>(
+        count, [](auto& b) { b = s::sqrt(s::mul(b, b)); }, y.data());
     for (std::size_t i = 0; i < 40; ++i) CHECK(y[i] == doctest::Approx(before[i]).epsilon(1e-6));
   }
 }

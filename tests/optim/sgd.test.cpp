@@ -1,8 +1,8 @@
-#include <doctest/doctest.h>
-
 #include <cmath>
 #include <limits>
 #include <vector>
+
+#include <doctest/doctest.h>
 
 #include <stroma/optim/sgd.hpp>
 
@@ -102,7 +102,8 @@ TEST_CASE("sgd: the state is absent without momentum, and part of the optimiser'
   CHECK(names.empty());
   sgd heavy(model, {.momentum = 0.9});
   stroma::for_each_parameter(collect, heavy);
-  CHECK(names == std::vector<std::string>{"velocity.weight", "velocity.row", "velocity.bias", "velocity.one", "velocity.none"});
+  CHECK(names ==
+        std::vector<std::string>{"velocity.weight", "velocity.row", "velocity.bias", "velocity.one", "velocity.none"});
 }
 
 TEST_CASE("sgd: the same bits for any number of threads, and no memory") {
@@ -135,7 +136,8 @@ TEST_CASE("sgd: an element's result does not depend on where it stands") {
 TEST_CASE("sgd: mistakes are named and change nothing") {
   cpu_context ctx;
   small_model<double> model;
-  CHECK_THROWS_WITH_AS(sgd(model, {.momentum = 1}), "sgd: options.momentum: 1, expected 0 to below 1", stroma::value_error);
+  CHECK_THROWS_WITH_AS(sgd(model, {.momentum = 1}), "sgd: options.momentum: 1, expected 0 to below 1",
+                       stroma::value_error);
   CHECK_THROWS_AS(sgd(model, {.weight_decay = -1}), stroma::value_error);
   CHECK_THROWS_AS(sgd(model, {.weight_decay = std::nan("")}), stroma::value_error);
   CHECK_THROWS_AS(sgd(model, {.kind = momentum_kind::nesterov}), stroma::value_error);

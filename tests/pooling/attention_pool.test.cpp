@@ -52,7 +52,8 @@ struct problem {
     return {{x.data(), rows(), features}, {offsets.data(), static_cast<index_t>(offsets.size())}};
   }
   stroma::attention_view<const T> parameters() const {
-    stroma::attention_view<const T> p{{v.data(), attention, features}, {a.data(), attention}, {}, {}, {c.data(), heads, attention}, {d.data(), heads}};
+    stroma::attention_view<const T> p{{v.data(), attention, features}, {a.data(), attention}, {}, {},
+                                      {c.data(), heads, attention},    {d.data(), heads}};
     if (gated) {
       p.gate_weight = {u.data(), attention, features};
       p.gate_bias = {b.data(), attention};
@@ -69,12 +70,16 @@ struct problem {
 
 /// The definition, in long double, instance by instance.
 template <class T>
-std::tuple<std::vector<long double>, std::vector<long double>> oracle(const problem<T>& p, const std::vector<std::uint8_t>& mask = {}) {
-  const auto at = [](const std::vector<T>& values, index_t i) { return static_cast<long double>(values[static_cast<std::size_t>(i)]); };
+std::tuple<std::vector<long double>, std::vector<long double>> oracle(const problem<T>& p,
+                                                                      const std::vector<std::uint8_t>& mask = {}) {
+  const auto at = [](const std::vector<T>& values, index_t i) {
+    return static_cast<long double>(values[static_cast<std::size_t>(i)]);
+  };
   std::vector<long double> slide(p.slide.size(), 0), weight(p.weight.size(), 0);
   for (index_t bag = 0; bag < p.bags(); ++bag)
     for (index_t h = 0; h < p.heads; ++h) {
-      const index_t first = p.offsets[static_cast<std::size_t>(bag)], last = p.offsets[static_cast<std::size_t>(bag) + 1];
+      const index_t first = p.offsets[static_cast<std::size_t>(bag)],
+                    last = p.offsets[static_cast<std::size_t>(bag) + 1];
       long double total = 0;
       std::vector<long double> e;
       for (index_t n = first; n < last; ++n) {
@@ -111,7 +116,8 @@ double largest_difference(const std::vector<T>& found, const std::vector<long do
 // A score sums D products into A units, whose error passes into the weight; values are of order 1.
 template <class T>
 double score_tolerance(const problem<T>& p) {
-  return 8 * std::numeric_limits<T>::epsilon() * (std::sqrt(static_cast<double>(p.features)) + static_cast<double>(p.attention));
+  return 8 * std::numeric_limits<T>::epsilon() *
+         (std::sqrt(static_cast<double>(p.features)) + static_cast<double>(p.attention));
 }
 
 }  // namespace
@@ -171,8 +177,12 @@ TEST_CASE("attention_pool_backward: matches central differences for inputs and e
         for (auto* part : {&gradient.x, &gradient.v, &gradient.a, &gradient.u, &gradient.b, &gradient.c, &gradient.d})
           std::fill(part->begin(), part->end(), 0.0);
         stroma::attention_gradients<double> to{{gradient.x.data(), p.rows(), 5},
-                                               {{gradient.v.data(), 4, 5}, {gradient.a.data(), 4}, {gradient.u.data(), 4, 5},
-                                                {gradient.b.data(), 4}, {gradient.c.data(), heads, 4}, {gradient.d.data(), heads}}};
+                                               {{gradient.v.data(), 4, 5},
+                                                {gradient.a.data(), 4},
+                                                {gradient.u.data(), 4, 5},
+                                                {gradient.b.data(), 4},
+                                                {gradient.c.data(), heads, 4},
+                                                {gradient.d.data(), heads}}};
         if (!gated) to.parameters.gate_weight = {}, to.parameters.gate_bias = {};
         stroma::attention_pool(ctx, p.input(), p.parameters(), p.output(true), options);
         stroma::attention_pool_backward(ctx, p.input(), p.parameters(), p.output(true),
@@ -197,7 +207,9 @@ TEST_CASE("attention_pool_backward: matches central differences for inputs and e
       }
 }
 
-TEST_CASE("attention_pool: many bags in one call give the bits of one call a bag, for any number of threads, dropout included") {
+TEST_CASE(
+    "attention_pool: many bags in one call give the bits of one call a bag, for any number of threads, dropout "
+    "included") {
   const std::vector<index_t> lengths{1, 257, 5, 511, 1000};
   for (const double dropout : {0.0, 0.4}) {
     problem<float> p(lengths, 33, 17, 1, true);
@@ -214,8 +226,9 @@ TEST_CASE("attention_pool: many bags in one call give the bits of one call a bag
       const auto bag = p.input()[b];
       const std::vector<index_t> ends{0, bag.rows};
       std::vector<float> slide(33), weight(static_cast<std::size_t>(bag.rows));
-      stroma::attention_pool(ctx, stroma::bag_view<const float>{bag, {ends.data(), 2}}, p.parameters(),
-                             stroma::attention_output<float>{{slide.data(), 1, 33}, {weight.data(), bag.rows, 1}, {}, {}}, own);
+      stroma::attention_pool(
+          ctx, stroma::bag_view<const float>{bag, {ends.data(), 2}}, p.parameters(),
+          stroma::attention_output<float>{{slide.data(), 1, 33}, {weight.data(), bag.rows, 1}, {}, {}}, own);
       slides.insert(slides.end(), slide.begin(), slide.end());
     }
     for (const int threads : {1, 2, 3}) {
@@ -283,13 +296,17 @@ TEST_CASE("attention_pool: bad input is named and nothing is written") {
     return stroma::attention_options{};
   });
   message("attention_pool: mask: all 2 instances of bag 1 masked, expected 1 or more that take part", value,
-          [&](auto&) { return stroma::attention_options{.mask = {mask.data(), 5}}; });
-  message("attention_pool: mask: length 4, expected 5 (the rows of instances)", shape,
-          [&](auto&) { return stroma::attention_options{.mask = {mask.data(), 4}}; });
-  message("attention_pool: instances: a score of nan at instance 1 of bag 1, expected finite features and parameters", value, [](auto& bad) {
-    bad.x[4 * 4 + 2] = std::numeric_limits<double>::quiet_NaN();
-    return stroma::attention_options{};
+          [&](auto&) {
+            return stroma::attention_options{.mask = {mask.data(), 5}};
+          });
+  message("attention_pool: mask: length 4, expected 5 (the rows of instances)", shape, [&](auto&) {
+    return stroma::attention_options{.mask = {mask.data(), 4}};
   });
+  message("attention_pool: instances: a score of nan at instance 1 of bag 1, expected finite features and parameters",
+          value, [](auto& bad) {
+            bad.x[4 * 4 + 2] = std::numeric_limits<double>::quiet_NaN();
+            return stroma::attention_options{};
+          });
 }
 
 TEST_CASE("attention_pool: on a graph, pooling raw half bags without a layer before it") {
@@ -310,7 +327,8 @@ TEST_CASE("attention_pool: on a graph, pooling raw half bags without a layer bef
   stroma::attention_pool(ctx, p.input(), p.parameters(), p.output());
   for (const auto mode : {stroma::graph_mode::inference, stroma::graph_mode::training}) {
     stroma::graph<float> g(ctx, mode);
-    const auto out = stroma::attention_pool(g, g.input(stroma::bag_view<const stroma::half>{{narrow.data(), 263, 12}, p.input().offsets}), layer);
+    const auto out = stroma::attention_pool(
+        g, g.input(stroma::bag_view<const stroma::half>{{narrow.data(), 263, 12}, p.input().offsets}), layer);
     const auto slide = g.value(out.slide);
     CHECK(std::vector<float>(slide.data, slide.data + 24) == p.slide);
   }

@@ -1,12 +1,13 @@
-#include <doctest/doctest.h>
-
 #include <cmath>
 #include <map>
 #include <set>
 #include <string>
+#include <vector>
+
+#include <doctest/doctest.h>
+
 #include <stroma/survival/concordance.hpp>
 #include <stroma/survival/discretise.hpp>
-#include <vector>
 
 #include "support/shared.hpp"
 #include "survival/cohort.hpp"

@@ -34,7 +34,9 @@ double graph_gradient_error(const std::vector<stroma::array<double, 2>>& inputs,
                                std::vector<stroma::array<double, 2>>* gradients) {
     std::vector<stroma::node> nodes;
     for (std::size_t i = 0; i < at.size(); ++i)
-      nodes.push_back(gradients == nullptr ? g.input(at[i]) : g.variable(stroma::as_const_view(at[i]), stroma::as_view((*gradients)[i])));
+      nodes.push_back(gradients == nullptr
+                          ? g.input(at[i])
+                          : g.variable(stroma::as_const_view(at[i]), stroma::as_view((*gradients)[i])));
     return record(g, nodes);
   };
   {

@@ -63,7 +63,8 @@ class laid_out {
     std::memcpy(bytes.data(), memory_.data(), bytes.size());
     for (index_t r = 0; r < view_.rows; ++r)
       for (index_t c = 0; c < view_.cols; ++c)
-        std::memset(bytes.data() + static_cast<std::size_t>(r * view_.row_stride + c * view_.col_stride) * sizeof(T), 0xff, sizeof(T));
+        std::memset(bytes.data() + static_cast<std::size_t>(r * view_.row_stride + c * view_.col_stride) * sizeof(T),
+                    0xff, sizeof(T));
     return std::all_of(bytes.begin(), bytes.end(), [](unsigned char b) { return b == 0xff; });
   }
 

@@ -1,6 +1,7 @@
+#include <cmath>
+
 #include <doctest/doctest.h>
 
-#include <cmath>
 #include <stroma/survival/concordance.hpp>
 
 #include "support/counting_allocator.hpp"
@@ -19,13 +20,20 @@ concordance_result oracle(const cohort<T>& c, bool weighted) {
   for (std::size_t i = 0; i < n; ++i)
     for (std::size_t j = 0; j < n; ++j) {
       if (i == j || c.event[i] == 0) continue;
-      const long double w = weighted ? static_cast<long double>(c.weight[i]) * static_cast<long double>(c.weight[j]) : 1;
+      const long double w =
+          weighted ? static_cast<long double>(c.weight[i]) * static_cast<long double>(c.weight[j]) : 1;
       if (c.time[j] == c.time[i] && c.event[j] != 0) (c.score[i] == c.score[j] ? tied_both : tied_time) += w / 2;
-      else if (c.time[j] >= c.time[i]) (c.score[i] > c.score[j] ? concordant : c.score[i] < c.score[j] ? discordant : tied_score) += w;
+      else if (c.time[j] >= c.time[i])
+        (c.score[i] > c.score[j] ? concordant : c.score[i] < c.score[j] ? discordant : tied_score) += w;
     }
   const long double all = concordant + discordant + tied_score;
   const auto number = [](long double x) { return static_cast<double>(x); };
-  return {number((concordant + tied_score / 2) / all), number(concordant), number(discordant), number(tied_score), number(tied_time), number(tied_both)};
+  return {number((concordant + tied_score / 2) / all),
+          number(concordant),
+          number(discordant),
+          number(tied_score),
+          number(tied_time),
+          number(tied_both)};
 }
 
 void check_equal(const concordance_result& a, const concordance_result& b, double tolerance = 0) {
@@ -58,12 +66,13 @@ TEST_CASE("concordance: R's survival") {
   cpu_context ctx;
   for (std::size_t k = 0; k < cases.at("dataset").size(); ++k) {
     const auto table = read_columns(test_data("survival/" + cases.at("dataset")[k] + ".csv"));
-    const auto score = numbers(table.at(cases.at("score")[k])), time = numbers(table.at("time")), event = numbers(table.at("status")),
-               weight = numbers(table.at("w"));
+    const auto score = numbers(table.at(cases.at("score")[k])), time = numbers(table.at("time")),
+               event = numbers(table.at("status")), weight = numbers(table.at("w"));
     const auto of = [&](const char* column) { return std::stod(cases.at(column)[k]); };
     const auto found = cases.at("weighted")[k] == "1" ? concordance(ctx, score, risk_order(ctx, time, event, weight))
                                                       : concordance(ctx, score, time, event);
-    check_equal(found, {of("concordance"), of("concordant"), of("discordant"), of("tied_x"), of("tied_y"), of("tied_xy")});
+    check_equal(found,
+                {of("concordance"), of("concordant"), of("discordant"), of("tied_x"), of("tied_y"), of("tied_xy")});
   }
 }
 
@@ -133,13 +142,15 @@ TEST_CASE("concordance: without a comparable pair it is not a number") {
 
 TEST_CASE("concordance: minus zero equals zero; scores of 1e4, strides") {
   cpu_context ctx;
-  CHECK(concordance(ctx, std::vector<double>{0.0, -0.0}, std::vector<int>{1, 2}, std::vector<int>{1, 1}).tied_score == 1);
+  CHECK(concordance(ctx, std::vector<double>{0.0, -0.0}, std::vector<int>{1, 2}, std::vector<int>{1, 1}).tied_score ==
+        1);
   CHECK(concordance(ctx, std::vector<float>{1e4f, -1e4f}, std::vector<int>{1, 2}, std::vector<int>{1, 1}).value == 1);
   const auto c = random_cohort<float>(64, 9, 5);
   auto score = spread_out(c.score, 3, std::nanf(""));
   auto time = spread_out(c.time, 2, -1.0f);
   auto event = spread_out(c.event, 2, std::uint8_t{7});
-  check_equal(concordance(ctx, strided(score, 3), strided(time, 2), strided(event, 2)), concordance(ctx, c.score, c.time, c.event));
+  check_equal(concordance(ctx, strided(score, 3), strided(time, 2), strided(event, 2)),
+              concordance(ctx, c.score, c.time, c.event));
 }
 
 TEST_CASE("concordance: takes memory once") {

@@ -1,6 +1,7 @@
+#include <cmath>
+
 #include <doctest/doctest.h>
 
-#include <cmath>
 #include <stroma/backend/cpu/primitives.hpp>
 #include <stroma/io/safetensors_reader.hpp>
 #include <stroma/survival/cox_partial_likelihood.hpp>
@@ -65,7 +66,9 @@ template <class T>
 evaluated<T> evaluate(const cohort<T>& c, const cox_options& options, bool weighted = false) {
   cpu_context ctx;
   evaluated<T> out{T(-1), std::vector<T>(c.score.size(), T(-7))};
-  if (weighted) cox_partial_likelihood(ctx, c.score, risk_order(ctx, c.time, c.event, c.weight), {&out.value, as_view(out.gradient)}, options);
+  if (weighted)
+    cox_partial_likelihood(ctx, c.score, risk_order(ctx, c.time, c.event, c.weight),
+                           {&out.value, as_view(out.gradient)}, options);
   else cox_partial_likelihood(ctx, c.score, c.time, c.event, {&out.value, as_view(out.gradient)}, options);
   return out;
 }
@@ -84,7 +87,8 @@ TEST_CASE_TEMPLATE("cox_partial_likelihood: the definition", T, double, float) {
           CHECK(std::abs(static_cast<double>(found.value - expected.value)) <=
                 4 * eps * (1 + std::abs(static_cast<double>(expected.value))));
           for (std::size_t i = 0; i < n; ++i)
-            CHECK(std::abs(static_cast<double>(found.gradient[i] - expected.gradient[i])) <= (8 + 2.0 * static_cast<double>(n)) * eps);
+            CHECK(std::abs(static_cast<double>(found.gradient[i] - expected.gradient[i])) <=
+                  (8 + 2.0 * static_cast<double>(n)) * eps);
         }
 }
 
@@ -131,10 +135,12 @@ TEST_CASE_TEMPLATE("cox_partial_likelihood: PyTorch", T, double, float) {
     std::vector<T> found(41);
     const cox_options options{.tie_method = name[0] == 'e' ? ties::efron : ties::breslow};
     const bool weighted = name.find('_') != std::string::npos;
-    const auto order = weighted ? risk_order(ctx, time.flat(), event.flat(), weight.flat()) : risk_order(ctx, time.flat(), event.flat());
+    const auto order = weighted ? risk_order(ctx, time.flat(), event.flat(), weight.flat())
+                                : risk_order(ctx, time.flat(), event.flat());
     cox_partial_likelihood(ctx, z.flat(), order, {&value, as_view(found)}, options);
     CHECK(std::abs(value - loss.flat()[0]) <= tolerance * std::abs(loss.flat()[0]));
-    for (index_t i = 0; i < 41; ++i) CHECK(std::abs(found[static_cast<std::size_t>(i)] - gradient.flat()[i]) <= tolerance * 10);
+    for (index_t i = 0; i < 41; ++i)
+      CHECK(std::abs(found[static_cast<std::size_t>(i)] - gradient.flat()[i]) <= tolerance * 10);
   }
 }
 
@@ -248,7 +254,8 @@ TEST_CASE("cox_partial_likelihood: no event, no row, one row, one time") {
 TEST_CASE("cox_partial_likelihood: strides, an order or times, threads: the same bits") {
   const auto c = random_cohort(100, 12, 10);
   const auto expected = evaluate(c, {});
-  auto score = spread_out(c.score, 3, std::nan("")), time = spread_out(c.time, 2, std::nan("")), gradient = std::vector<double>(400, 5);
+  auto score = spread_out(c.score, 3, std::nan("")), time = spread_out(c.time, 2, std::nan("")),
+       gradient = std::vector<double>(400, 5);
   auto event = spread_out(c.event, 4, std::uint8_t{9});
   cpu_context ctx(3);
   double value{};
@@ -284,20 +291,23 @@ TEST_CASE("cox_partial_likelihood: recorded on a graph") {
   const auto expected = evaluate(c, options, true);
   std::vector<double> gradient(33, 1.0);
   const auto step = [&](index_t rows, index_t cols) {
-    const node score = g.variable(matrix_view<const double>(c.score.data(), rows, cols), matrix_view<double>(gradient.data(), rows, cols));
+    const node score = g.variable(matrix_view<const double>(c.score.data(), rows, cols),
+                                  matrix_view<double>(gradient.data(), rows, cols));
     const node loss = cox_partial_likelihood(g, score, order, options);
     g.backward(loss, 2.0);
     return g.scalar_value(loss);
   };
   CHECK(step(33, 1) == expected.value);
-  for (std::size_t i = 0; i < 33; ++i) CHECK(gradient[i] == doctest::Approx(1 + 2 * expected.gradient[i]).epsilon(1e-14));
+  for (std::size_t i = 0; i < 33; ++i)
+    CHECK(gradient[i] == doctest::Approx(1 + 2 * expected.gradient[i]).epsilon(1e-14));
   g.reset();
   CHECK(step(1, 33) == expected.value);
   g.reset();
   CHECK(allocations_in([&] { step(33, 1); }) == 0);
   g.reset();
   const node constant = g.input(c.score);
-  CHECK(g.scalar_value(cox_partial_likelihood(g, constant, c.time, c.event)) == cox_partial_likelihood(ctx, c.score, c.time, c.event));
+  CHECK(g.scalar_value(cox_partial_likelihood(g, constant, c.time, c.event)) ==
+        cox_partial_likelihood(ctx, c.score, c.time, c.event));
   const std::vector<double> six(6);
   const node matrix = g.input(matrix_view<const double>(six.data(), 2, 3));
   CHECK(message_of<shape_error>([&] { cox_partial_likelihood(g, matrix, order); }) ==
@@ -318,10 +328,12 @@ TEST_CASE("cox_partial_likelihood: refuses what does not fit, and writes nothing
         "cox_partial_likelihood: time: length 4, expected 3 (the length of score)");
   CHECK(message_of<shape_error>([&] { call(score, time, four); }) ==
         "cox_partial_likelihood: event: length 4, expected 3 (the length of score)");
-  CHECK(message_of<shape_error>([&] { cox_partial_likelihood(ctx, score, time, event, {&value, as_view(small_gradient)}); }) ==
-        "cox_partial_likelihood: gradient: length 2, expected 3 (the length of score)");
-  CHECK(message_of<shape_error>([&] { cox_partial_likelihood(ctx, four, risk_order(ctx, time, event), {&value, {}}); }) ==
-        "cox_partial_likelihood: score: length 4, expected 3 (the length of order)");
+  CHECK(message_of<shape_error>([&] {
+          cox_partial_likelihood(ctx, score, time, event, {&value, as_view(small_gradient)});
+        }) == "cox_partial_likelihood: gradient: length 2, expected 3 (the length of score)");
+  CHECK(message_of<shape_error>([&] {
+          cox_partial_likelihood(ctx, four, risk_order(ctx, time, event), {&value, {}});
+        }) == "cox_partial_likelihood: score: length 4, expected 3 (the length of order)");
   CHECK(message_of<value_error>([&] { call(bad, time, event); }) ==
         "cox_partial_likelihood: score: nan at 1, expected finite values");
   CHECK(message_of<value_error>([&] { call(score, early, event); }) ==

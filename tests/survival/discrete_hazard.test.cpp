@@ -1,6 +1,7 @@
+#include <cmath>
+
 #include <doctest/doctest.h>
 
-#include <cmath>
 #include <stroma/backend/cpu/primitives.hpp>
 #include <stroma/io/safetensors_reader.hpp>
 #include <stroma/survival/discrete_hazard.hpp>
@@ -40,8 +41,9 @@ TEST_CASE("discrete_hazard: the four published values") {
     double loss;
     std::vector<double> gradient;
   };
-  for (const row& r : {row{2, 1, 1.3196706, {.268941, .5, -.268941, 0}}, row{2, 0, 1.1598353, {.134471, .25, .365529, 0}},
-                       row{0, 1, 1.3132617, {-.731059, 0, 0, 0}}, row{3, 0, 2.2232993, {.134471, .25, .365529, .440399}}}) {
+  for (const row& r :
+       {row{2, 1, 1.3196706, {.268941, .5, -.268941, 0}}, row{2, 0, 1.1598353, {.134471, .25, .365529, 0}},
+        row{0, 1, 1.3132617, {-.731059, 0, 0, 0}}, row{3, 0, 2.2232993, {.134471, .25, .365529, .440399}}}) {
     const std::vector<int> bin{r.bin}, event{r.event};
     CHECK(std::abs(discrete_hazard(ctx, logit, bin, event, {.alpha = 0.5}) - r.loss) < 6e-8);
     std::vector<double> gradient(4);
@@ -76,8 +78,11 @@ TEST_CASE_TEMPLATE("discrete_hazard: the definition", T, double, float) {
         // The result is rounded to T, the sum of its rows in double.
         const double scale = static_cast<double>(std::max(expected, 1.0L)) *
                              (8.0 * std::numeric_limits<T>::epsilon() + static_cast<double>(rows) * 2.3e-16);
-        CHECK(std::abs(static_cast<double>(discrete_hazard(ctx, c.logits(), c.bin, c.event, {.alpha = alpha, .reduce = reduction::sum}) - expected)) < scale);
-        CHECK(std::abs(static_cast<double>(discrete_hazard(ctx, c.logits(), c.bin, c.event, {.alpha = alpha}) - expected / static_cast<long double>(rows))) < scale);
+        CHECK(std::abs(static_cast<double>(
+                  discrete_hazard(ctx, c.logits(), c.bin, c.event, {.alpha = alpha, .reduce = reduction::sum}) -
+                  expected)) < scale);
+        CHECK(std::abs(static_cast<double>(discrete_hazard(ctx, c.logits(), c.bin, c.event, {.alpha = alpha}) -
+                                           expected / static_cast<long double>(rows))) < scale);
       }
 }
 
@@ -88,14 +93,16 @@ TEST_CASE("discrete_hazard: gradient by central differences, added to what is th
     const discrete_hazard_options options{.alpha = 0.4, .reduce = reduce};
     std::vector<double> gradient(45);
     const double seed = 1;
-    discrete_hazard_backward(ctx, c.logits(), c.bin, c.event, &seed, matrix_view<double>(gradient.data(), 9, 5), options);
+    discrete_hazard_backward(ctx, c.logits(), c.bin, c.event, &seed, matrix_view<double>(gradient.data(), 9, 5),
+                             options);
     const auto f = [&](const std::vector<double>& z) {
       return discrete_hazard(ctx, matrix_view<const double>(z.data(), 9, 5), c.bin, c.event, options);
     };
     CHECK(gradient_error(f, c.logit, gradient) < gradient_tolerance);
     auto twice = gradient;
     const double double_seed = 2;
-    discrete_hazard_backward(ctx, c.logits(), c.bin, c.event, &double_seed, matrix_view<double>(twice.data(), 9, 5), options);
+    discrete_hazard_backward(ctx, c.logits(), c.bin, c.event, &double_seed, matrix_view<double>(twice.data(), 9, 5),
+                             options);
     for (std::size_t i = 0; i < 45; ++i) CHECK(twice[i] == doctest::Approx(3 * gradient[i]));
   }
 }

@@ -1,6 +1,7 @@
+#include <cmath>
+
 #include <doctest/doctest.h>
 
-#include <cmath>
 #include <stroma/backend/cpu/primitives.hpp>
 #include <stroma/io/safetensors_reader.hpp>
 #include <stroma/survival/discrete_incidence.hpp>
@@ -58,8 +59,11 @@ TEST_CASE_TEMPLATE("discrete_incidence: the definition", T, double, float) {
         // The result is rounded to T, the sum of its rows in double.
         const double scale = static_cast<double>(std::max(expected, 1.0L)) *
                              (8.0 * std::numeric_limits<T>::epsilon() + static_cast<double>(rows) * 2.3e-16);
-        CHECK(std::abs(static_cast<double>(discrete_incidence(ctx, c.logits(), c.bin, c.event, {.alpha = alpha, .reduce = reduction::sum}) - expected)) < scale);
-        CHECK(std::abs(static_cast<double>(discrete_incidence(ctx, c.logits(), c.bin, c.event, {.alpha = alpha}) - expected / static_cast<long double>(rows))) < scale);
+        CHECK(std::abs(static_cast<double>(
+                  discrete_incidence(ctx, c.logits(), c.bin, c.event, {.alpha = alpha, .reduce = reduction::sum}) -
+                  expected)) < scale);
+        CHECK(std::abs(static_cast<double>(discrete_incidence(ctx, c.logits(), c.bin, c.event, {.alpha = alpha}) -
+                                           expected / static_cast<long double>(rows))) < scale);
       }
 }
 
@@ -71,14 +75,16 @@ TEST_CASE("discrete_incidence: gradient by central differences, sums to 0 in eac
     const discrete_incidence_options options{.alpha = 0.4, .reduce = reduce};
     std::vector<double> gradient(45), moved(45);
     const double seed = 1;
-    discrete_incidence_backward(ctx, c.logits(), c.bin, c.event, &seed, matrix_view<double>(gradient.data(), 9, 5), options);
+    discrete_incidence_backward(ctx, c.logits(), c.bin, c.event, &seed, matrix_view<double>(gradient.data(), 9, 5),
+                                options);
     const auto f = [&](const std::vector<double>& z) {
       return discrete_incidence(ctx, matrix_view<const double>(z.data(), 9, 5), c.bin, c.event, options);
     };
     CHECK(gradient_error(f, c.logit, gradient) < gradient_tolerance);
     auto far_away = c;
     for (double& z : far_away.logit) z += 8192;
-    CHECK(discrete_incidence(ctx, far_away.logits(), c.bin, c.event, options) == doctest::Approx(f(c.logit)).epsilon(1e-11));
+    CHECK(discrete_incidence(ctx, far_away.logits(), c.bin, c.event, options) ==
+          doctest::Approx(f(c.logit)).epsilon(1e-11));
     for (std::size_t r = 0; r < 9; ++r) {
       double sum = 0;
       for (std::size_t k = 0; k < 5; ++k) sum += gradient[r * 5 + k];

@@ -1,6 +1,7 @@
+#include <cmath>
+
 #include <doctest/doctest.h>
 
-#include <cmath>
 #include <stroma/backend/cpu/primitives.hpp>
 #include <stroma/io/safetensors_reader.hpp>
 #include <stroma/survival/ranking.hpp>
@@ -48,9 +49,11 @@ TEST_CASE_TEMPLATE("ranking: PyTorch", T, double, float) {
   cpu_context ctx;
   T value{};
   std::vector<T> gradient(41);
-  ranking(ctx, z.flat(), time.flat(), event.flat(), {&value, as_view(gradient)}, {.margin = std::stod(file.metadata().at("gamma"))});
+  ranking(ctx, z.flat(), time.flat(), event.flat(), {&value, as_view(gradient)},
+          {.margin = std::stod(file.metadata().at("gamma"))});
   CHECK(std::abs(value - loss.flat()[0]) < tolerance);
-  for (index_t i = 0; i < 41; ++i) CHECK(std::abs(gradient[static_cast<std::size_t>(i)] - expected.flat()[i]) < tolerance);
+  for (index_t i = 0; i < 41; ++i)
+    CHECK(std::abs(gradient[static_cast<std::size_t>(i)] - expected.flat()[i]) < tolerance);
 }
 
 TEST_CASE_TEMPLATE("ranking: every pair", T, double, float) {
@@ -63,11 +66,13 @@ TEST_CASE_TEMPLATE("ranking: every pair", T, double, float) {
           const auto expected = oracle(c, margin);
           T value{};
           std::vector<T> gradient(n);
-          ranking(ctx, c.score, c.time, c.event, {&value, as_view(gradient)}, {.margin = margin, .reduce = reduction::sum});
+          ranking(ctx, c.score, c.time, c.event, {&value, as_view(gradient)},
+                  {.margin = margin, .reduce = reduction::sum});
           CHECK(value == static_cast<T>(expected.loss));  // multiples of 1/8: exact
           for (std::size_t i = 0; i < n; ++i) CHECK(gradient[i] == static_cast<T>(expected.net[i]));
           const T mean = ranking(ctx, c.score, c.time, c.event, {.margin = margin});
-          CHECK(mean == doctest::Approx(static_cast<double>(expected.count == 0 ? 0 : expected.loss / expected.count)).epsilon(1e-6));
+          CHECK(mean == doctest::Approx(static_cast<double>(expected.count == 0 ? 0 : expected.loss / expected.count))
+                            .epsilon(1e-6));
         }
 }
 
@@ -112,7 +117,8 @@ TEST_CASE("ranking: no event, one time, strides, recorded, without taking memory
   CHECK(wide[1] == 5);
 
   graph<double> g(ctx);
-  const node p = g.variable(matrix_view<const double>(c.score.data(), 100, 1), matrix_view<double>(recorded.data(), 100, 1));
+  const node p =
+      g.variable(matrix_view<const double>(c.score.data(), 100, 1), matrix_view<double>(recorded.data(), 100, 1));
   const node loss = ranking(g, p, order);
   CHECK(g.scalar_value(loss) == value);
   g.backward(loss, 2.0);

@@ -90,6 +90,7 @@ struct mean_model {
 template <class Model>
 std::vector<double> flat(const Model& model) {
   std::vector<double> all;
-  stroma::for_each_parameter([&](std::string_view, const auto& p) { all.insert(all.end(), p.begin(), p.end()); }, model);
+  stroma::for_each_parameter([&](std::string_view, const auto& p) { all.insert(all.end(), p.begin(), p.end()); },
+                             model);
   return all;
 }

@@ -1,5 +1,3 @@
-#include <doctest/doctest.h>
-
 #include <bit>
 #include <chrono>
 #include <cmath>
@@ -10,6 +8,8 @@
 #include <thread>
 #include <tuple>
 #include <vector>
+
+#include <doctest/doctest.h>
 
 #include <stroma/nn/mean_squared_error.hpp>
 #include <stroma/optim/adam.hpp>
@@ -22,10 +22,10 @@
 #include "bags.hpp"
 
 #if defined(__unix__)
+#include <csignal>
+
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <csignal>
 #endif
 
 using stroma::adamw;
@@ -102,7 +102,8 @@ void train_and_save(run_state& state, Save&& save, std::int64_t last_step = 1000
                             }});
 }
 void train_on(run_state& state, std::int64_t last_step = 1000) {
-  train_and_save(state, [] {}, last_step);
+  train_and_save(
+      state, [] {}, last_step);
 }
 
 void truncate(const std::filesystem::path& path, double part) {
@@ -140,15 +141,16 @@ TEST_CASE("checkpoint: tensors lie under the names of the model and the optimise
   train_on(state, 3);
   save_checkpoint(folder / "run", state, {.architecture = "mean model 4-5-1"});
   const stroma::safetensors_reader file(folder / "run");
-  for (const char* name : {"model.embed.weight", "optimizer.first.embed.weight", "optimizer.second.head.bias", "stopping.best.head.weight",
-                           "optimizer.steps", "epoch", "history", "stopping.best_metric"})
+  for (const char* name : {"model.embed.weight", "optimizer.first.embed.weight", "optimizer.second.head.bias",
+                           "stopping.best.head.weight", "optimizer.steps", "epoch", "history", "stopping.best_metric"})
     CHECK(file.contains(name));
   CHECK(file.read<std::int64_t>("step").flat()[0] == 3);
   CHECK(file.metadata().at("architecture") == "mean model 4-5-1");
   CHECK(file.metadata().at("version") == "1");
   // The model's part alone is a checkpoint of a model.
   model_type model(4, 5);
-  stroma::for_each_parameter([&](std::string_view name, auto& p) { file.copy_to("model." + std::string(name), p); }, model);
+  stroma::for_each_parameter([&](std::string_view name, auto& p) { file.copy_to("model." + std::string(name), p); },
+                             model);
   CHECK(flat(model) == flat(state.training.model));
 }
 
@@ -186,7 +188,8 @@ TEST_CASE("checkpoint: another architecture is refused by the name of the tensor
   CHECK(bits(same) == bits(run_state()));
   // Another optimiser, another scalar: missing and superfluous tensors.
   training_state heavy(state.training.model, stroma::sgd(state.training.model, {.momentum = 0.5}));
-  CHECK(contains(message_of<format_error>([&] { load_checkpoint(path, heavy, {.architecture = "a"}); }), "no tensor 'optimizer.velocity.embed.weight'"));
+  CHECK(contains(message_of<format_error>([&] { load_checkpoint(path, heavy, {.architecture = "a"}); }),
+                 "no tensor 'optimizer.velocity.embed.weight'"));
   training_state plain(state.training.model, stroma::sgd(state.training.model));
   CHECK(contains(message_of<format_error>([&] { load_checkpoint(path, plain, {.architecture = "a"}); }),
                  "tensor 'optimizer.first.embed.weight': nothing of that name in the state"));
@@ -196,7 +199,8 @@ TEST_CASE("checkpoint: another architecture is refused by the name of the tensor
                  "tensor 'model.embed.weight': dtype F32, expected F64"));
   // A safetensors file that is no checkpoint, and one of a later version.
   stroma::write_safetensors(folder / "m", {stroma::named_tensor("x", std::vector<float>(3))});
-  CHECK(contains(message_of<format_error>([&] { load_checkpoint(folder / "m", same); }), "format '', expected 'stroma checkpoint'"));
+  CHECK(contains(message_of<format_error>([&] { load_checkpoint(folder / "m", same); }),
+                 "format '', expected 'stroma checkpoint'"));
   stroma::write_safetensors(folder / "m", {}, {{"format", "stroma checkpoint"}, {"version", "2"}});
   CHECK(contains(message_of<format_error>([&] { load_checkpoint(folder / "m", same); }), "version '2', expected '1'"));
   CHECK(bits(same) == bits(run_state()));
@@ -287,7 +291,8 @@ TEST_CASE("checkpoint: killed again and again at any moment, the run ends in the
     const auto path = folder / "run";
     stroma::random_stream random(seed);
     std::chrono::microseconds most{500};  // grows, until even a slow machine gets through
-    while (!train_until_killed(path, std::chrono::microseconds(random.below(static_cast<std::uint32_t>(most.count()))))) {
+    while (
+        !train_until_killed(path, std::chrono::microseconds(random.below(static_cast<std::uint32_t>(most.count()))))) {
       ++kills;
       most += most / 8;
       run_state seen;

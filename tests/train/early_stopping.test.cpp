@@ -1,7 +1,7 @@
-#include <doctest/doctest.h>
-
 #include <cmath>
 #include <tuple>
+
+#include <doctest/doctest.h>
 
 #include <stroma/train/early_stopping.hpp>
 
@@ -67,8 +67,8 @@ TEST_CASE("early_stopping: NaN from the beginning never becomes best; nothing is
 }
 
 TEST_CASE("early_stopping: mistakes are named") {
-  CHECK_THROWS_WITH_AS(early_stopping(with(0), {.patience = 0}), "early_stopping: options.patience: 0, expected a number above 0",
-                       stroma::value_error);
+  CHECK_THROWS_WITH_AS(early_stopping(with(0), {.patience = 0}),
+                       "early_stopping: options.patience: 0, expected a number above 0", stroma::value_error);
   CHECK_THROWS_AS(early_stopping(with(0), {.min_delta = -1}), stroma::value_error);
   CHECK_THROWS_AS(early_stopping(with(0), {.min_delta = std::nan("")}), stroma::value_error);
 }

@@ -1,5 +1,3 @@
-#include <doctest/doctest.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -8,6 +6,8 @@
 #include <sstream>
 #include <string>
 #include <vector>
+
+#include <doctest/doctest.h>
 
 #include <stroma/adapt/std.hpp>
 #include <stroma/core/random.hpp>
@@ -34,7 +34,8 @@ bool is_partition(const split& s, std::vector<index_t> samples) {
   all.insert(all.end(), s.test.begin(), s.test.end());
   std::sort(all.begin(), all.end());
   std::sort(samples.begin(), samples.end());
-  return all == samples && std::is_sorted(s.train.begin(), s.train.end()) && std::is_sorted(s.test.begin(), s.test.end());
+  return all == samples && std::is_sorted(s.train.begin(), s.train.end()) &&
+         std::is_sorted(s.test.begin(), s.test.end());
 }
 
 std::vector<index_t> first_numbers(index_t count) {
@@ -58,7 +59,8 @@ TEST_CASE("folds: sizes and each class's sizes differ by one at most, whatever t
       tested.insert(tested.end(), splits[f].test.begin(), splits[f].test.end());
       for (const int l : label) of_class[l].resize(splits.size());
       for (const index_t i : splits[f].test) ++of_class[label[static_cast<std::size_t>(i)]][f];
-      CHECK(std::abs(static_cast<double>(splits[f].test.size()) - static_cast<double>(count) / static_cast<double>(folds)) < 1);
+      CHECK(std::abs(static_cast<double>(splits[f].test.size()) -
+                     static_cast<double>(count) / static_cast<double>(folds)) < 1);
     }
     std::sort(tested.begin(), tested.end());
     CHECK(tested == first_numbers(count));
@@ -82,18 +84,21 @@ TEST_CASE("folds: the seed alone decides") {
 
 TEST_CASE("folds: too few samples, and a fold that would have no event, are reported") {
   const std::vector<int> event{0, 0, 0, 0, 0, 0, 0, 1, 1, 1};
-  CHECK_THROWS_WITH_AS((void)stroma::assign_folds(event, {.folds = 11}), "assign_folds: label: 10 samples, expected at least 11 (one a fold)",
-                       stroma::shape_error);
+  CHECK_THROWS_WITH_AS((void)stroma::assign_folds(event, {.folds = 11}),
+                       "assign_folds: label: 10 samples, expected at least 11 (one a fold)", stroma::shape_error);
   CHECK_THROWS_WITH_AS((void)stroma::assign_folds(event, {.folds = 5}),
-                       "assign_folds: label: 3 samples of class 1, expected at least 5, or a fold would have none", stroma::value_error);
+                       "assign_folds: label: 3 samples of class 1, expected at least 5, or a fold would have none",
+                       stroma::value_error);
   CHECK_THROWS_AS((void)stroma::assign_folds(event, {.folds = 1}), stroma::value_error);
-  CHECK_THROWS_AS((void)stroma::assign_folds(std::vector<double>{0, std::nan(""), 1}, {.folds = 2}), stroma::value_error);
+  CHECK_THROWS_AS((void)stroma::assign_folds(std::vector<double>{0, std::nan(""), 1}, {.folds = 2}),
+                  stroma::value_error);
   CHECK_THROWS_AS((void)stroma::assign_folds(std::vector<int>{}), stroma::shape_error);
   const auto allowed = stroma::stratified_folds(event, {.folds = 5, .absent = absent_class::allow});
   CHECK_THROWS_AS(stroma::check_events(allowed, event), stroma::value_error);
   stroma::check_events(stroma::stratified_folds(event, {.folds = 3}), event);
   const std::vector<split> one{{{7, 0, 1}, {2, 3}}};
-  CHECK_THROWS_WITH_AS(stroma::check_events(one, event), "check_events: split 0: no event among its 2 test samples, expected one at least",
+  CHECK_THROWS_WITH_AS(stroma::check_events(one, event),
+                       "check_events: split 0: no event among its 2 test samples, expected one at least",
                        stroma::value_error);
   CHECK_THROWS_AS(stroma::check_events(one, std::vector<int>{0, 2}), stroma::value_error);
   CHECK_THROWS_AS(stroma::check_events(one, std::vector<int>{0, 1}), stroma::value_error);
@@ -106,7 +111,8 @@ TEST_CASE("folds: a given assignment is checked") {
   CHECK(splits[0].train == std::vector<index_t>{0, 2});
   CHECK(splits[2].test == std::vector<index_t>{2});
   CHECK_THROWS_WITH_AS((void)stroma::folds_from_assignment(std::vector<int>{0, 2, 0}),
-                       "folds_from_assignment: fold: no sample in fold 1, expected samples in each of 0 to 2", stroma::value_error);
+                       "folds_from_assignment: fold: no sample in fold 1, expected samples in each of 0 to 2",
+                       stroma::value_error);
   CHECK_THROWS_AS((void)stroma::folds_from_assignment(std::vector<int>{0, -1}), stroma::value_error);
   CHECK_THROWS_AS((void)stroma::folds_from_assignment(std::vector<long>{0, 1, 1L << 60}), stroma::value_error);
   CHECK_THROWS_AS((void)stroma::folds_from_assignment(std::vector<int>{0, 0}), stroma::value_error);
@@ -130,11 +136,13 @@ TEST_CASE("folds: a validation part inside a fold") {
   }
   const std::vector<int> event{0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
   CHECK_THROWS_WITH_AS((void)stroma::validation_split(first_numbers(10), event),
-                       "validation_split: label: 1 samples of class 1, expected enough for both parts", stroma::value_error);
+                       "validation_split: label: 1 samples of class 1, expected enough for both parts",
+                       stroma::value_error);
   CHECK_THROWS_AS((void)stroma::validation_split(first_numbers(11), event), stroma::value_error);
   CHECK_THROWS_AS((void)stroma::validation_split(std::vector<index_t>{1, 2, 1}, event), stroma::value_error);
   CHECK_THROWS_AS((void)stroma::validation_split(first_numbers(10), event, {.fraction = 1}), stroma::value_error);
-  CHECK_THROWS_AS((void)stroma::validation_split(std::vector<index_t>{}, event, {.absent = absent_class::allow}), stroma::value_error);
+  CHECK_THROWS_AS((void)stroma::validation_split(std::vector<index_t>{}, event, {.absent = absent_class::allow}),
+                  stroma::value_error);
 }
 
 TEST_CASE("folds: those published for musk1") {

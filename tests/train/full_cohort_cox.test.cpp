@@ -1,9 +1,9 @@
-#include <doctest/doctest.h>
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
+
+#include <doctest/doctest.h>
 
 #include <stroma/survival/cox_partial_likelihood.hpp>
 #include <stroma/train/full_cohort_cox.hpp>
@@ -27,15 +27,16 @@ struct outcome {
 };
 
 template <class T>
-outcome in_two_passes(const cohort<T>& data, const mean_model<T>& model, bool with_scorer, const stroma::cox_options& cox, int threads = 1) {
+outcome in_two_passes(const cohort<T>& data, const mean_model<T>& model, bool with_scorer,
+                      const stroma::cox_options& cox, int threads = 1) {
   cpu_context ctx(threads);
   auto gradient = stroma::zeros_like(model);
   graph<T> g(ctx), scorer(ctx, graph_mode::inference);
   g.bind(model, gradient);
   const stroma::risk_order<> order(ctx, data.time, data.event);
-  const T loss = full_cohort_cox(
-      g, order, [&](graph<T>& at, index_t bag) { return model(at, at.input(data.bag(bag))); },
-      {.scorer = with_scorer ? &scorer : nullptr, .cox = cox, .seed = 9, .step = 100});
+  const T loss =
+      full_cohort_cox(g, order, [&](graph<T>& at, index_t bag) { return model(at, at.input(data.bag(bag))); },
+                      {.scorer = with_scorer ? &scorer : nullptr, .cox = cox, .seed = 9, .step = 100});
   return {static_cast<double>(loss), flat(gradient)};
 }
 
@@ -112,7 +113,8 @@ TEST_CASE("full_cohort_cox: memory does not grow with the number of bags, and is
     g.bind(model, gradient);
     const stroma::risk_order<> order(ctx, data.time, data.event);
     const auto run = [&] {
-      return full_cohort_cox(g, order, [&](graph<float>& at, index_t bag) { return model(at, at.input(data.bag(bag))); });
+      return full_cohort_cox(g, order,
+                             [&](graph<float>& at, index_t bag) { return model(at, at.input(data.bag(bag))); });
     };
     const float loss = run();
     const std::size_t bytes = g.capacity();
@@ -139,7 +141,9 @@ TEST_CASE("full_cohort_cox: no event, one bag, and mistakes") {
   graph<double> g(ctx), inference(ctx, graph_mode::inference);
   const stroma::risk_order<> order(ctx, data.time, data.event);
   const auto wide = [&](graph<double>& at, index_t bag) { return at.input(data.bag(bag)); };
-  CHECK_THROWS_WITH_AS(full_cohort_cox(g, order, wide),
-                       ("full_cohort_cox: score: shape " + std::to_string(data.bag(0).rows) + " x 3, expected 1 x 1").c_str(), stroma::shape_error);
+  CHECK_THROWS_WITH_AS(
+      full_cohort_cox(g, order, wide),
+      ("full_cohort_cox: score: shape " + std::to_string(data.bag(0).rows) + " x 3, expected 1 x 1").c_str(),
+      stroma::shape_error);
   CHECK_THROWS_AS(full_cohort_cox(inference, order, wide), stroma::value_error);
 }

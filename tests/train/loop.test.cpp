@@ -1,10 +1,10 @@
-#include <doctest/doctest.h>
-
 #include <algorithm>
 #include <cmath>
 #include <set>
 #include <string>
 #include <vector>
+
+#include <doctest/doctest.h>
 
 #include <stroma/nn/mean_squared_error.hpp>
 #include <stroma/optim/adam.hpp>
@@ -64,7 +64,9 @@ TEST_CASE("loop: accumulating over four bags is one batch of four") {
   double loss = 0;
   for (int i = 0; i < 4; ++i) {
     const index_t bag = order[static_cast<std::size_t>(i)];
-    const node one = mean_squared_error(g, model(g, g.input(data.bag(bag))), stroma::vector_view<const double>(&data.target[static_cast<std::size_t>(bag)], 1));
+    const node one =
+        mean_squared_error(g, model(g, g.input(data.bag(bag))),
+                           stroma::vector_view<const double>(&data.target[static_cast<std::size_t>(bag)], 1));
     loss += g.scalar_value(one);
     if (sum.id < 0) {
       sum = one;
@@ -98,21 +100,20 @@ TEST_CASE("loop: every epoch presents every bag once, in another order; the rema
     const auto loss = squared_error(data, state);
     std::vector<std::vector<index_t>> seen(1);
     std::vector<std::int64_t> steps;
-    train<float>(
-        ctx, state, bags,
-        [&](graph<float>& g, index_t bag) {
-          seen.back().push_back(bag);
-          return loss(g, bag);
-        },
-        {.epochs = 6,
-         .batch = 3,
-         .remainder = remainder,
-         .on_step = [&](const stroma::step_report& r) { steps.push_back(r.step); },
-         .on_epoch =
-             [&](const stroma::epoch_report& r) {
-               CHECK(r.epoch == static_cast<std::int64_t>(seen.size()) - 1);
-               seen.emplace_back();
-             }});
+    train<float>(ctx, state, bags,
+                 [&](graph<float>& g, index_t bag) {
+                   seen.back().push_back(bag);
+                   return loss(g, bag);
+                 },
+                 {.epochs = 6,
+                  .batch = 3,
+                  .remainder = remainder,
+                  .on_step = [&](const stroma::step_report& r) { steps.push_back(r.step); },
+                  .on_epoch =
+                      [&](const stroma::epoch_report& r) {
+                        CHECK(r.epoch == static_cast<std::int64_t>(seen.size()) - 1);
+                        seen.emplace_back();
+                      }});
     seen.pop_back();
     CHECK(seen.size() == 6);
     std::set<std::vector<index_t>> orders;
@@ -122,7 +123,8 @@ TEST_CASE("loop: every epoch presents every bag once, in another order; the rema
       orders.insert(order);
       std::sort(order.begin(), order.end());
       CHECK(std::adjacent_find(order.begin(), order.end()) == order.end());
-      std::set_difference(bags.begin(), bags.end(), order.begin(), order.end(), std::inserter(left_out, left_out.end()));
+      std::set_difference(bags.begin(), bags.end(), order.begin(), order.end(),
+                          std::inserter(left_out, left_out.end()));
     }
     CHECK(orders.size() == 6);
     CHECK((remainder == last_batch::dropped ? left_out.size() > 1 : left_out.empty()));
@@ -141,7 +143,10 @@ TEST_CASE_TEMPLATE("loop: same seed, same bits, for any number of threads", T, f
     const mean_model<T> start(20, 33, 0.25);
     training_state state(start, adamw(start, {.weight_decay = 1e-2}), seed);
     train<T>(ctx, state, data.numbers(), squared_error(data, state),
-             {.epochs = 2, .batch = 4, .learning_rate = stroma::warm_up_cosine{.rate = 1e-2, .warm_up = 2, .total = 8}, .largest_norm = 1});
+             {.epochs = 2,
+              .batch = 4,
+              .learning_rate = stroma::warm_up_cosine{.rate = 1e-2, .warm_up = 2, .total = 8},
+              .largest_norm = 1});
     auto all = flat(state.model);
     all.insert(all.end(), state.history.begin(), state.history.end());
     return all;
@@ -192,8 +197,11 @@ TEST_CASE("loop: learns, and the callbacks see it") {
   const mean_model<double> start(6, 8);
   training_state state(start, sgd(start, {.momentum = 0.9}));
   double last = 0;
-  train<double>(ctx, state, data.numbers(), squared_error(data, state),
-                {.epochs = 60, .batch = 8, .learning_rate = stroma::constant_rate{0.05}, .on_epoch = [&](const auto& r) { last = r.loss; }});
+  train<double>(
+      ctx, state, data.numbers(), squared_error(data, state),
+      {.epochs = 60, .batch = 8, .learning_rate = stroma::constant_rate{0.05}, .on_epoch = [&](const auto& r) {
+         last = r.loss;
+       }});
   CHECK(state.history.size() == 60);
   CHECK(last == state.history.back());
   CHECK(last < 0.05 * state.history.front());
@@ -204,7 +212,8 @@ TEST_CASE("loop: a callback ends the run for good") {
   cpu_context ctx;
   const mean_model<float> start(3, 4);
   training_state state(start, sgd(start));
-  const training_options options{.epochs = 9, .on_epoch = [&](const stroma::epoch_report& r) { state.finished = r.epoch == 3; }};
+  const training_options options{.epochs = 9,
+                                 .on_epoch = [&](const stroma::epoch_report& r) { state.finished = r.epoch == 3; }};
   train<float>(ctx, state, data.numbers(), squared_error(data, state), options);
   CHECK(state.epoch == 4);
   train<float>(ctx, state, data.numbers(), squared_error(data, state), options);
@@ -256,7 +265,9 @@ TEST_CASE("loop: mistakes are named, and leave the last whole step") {
   training_state state(start, sgd(start));
   const auto loss = squared_error(data, state);
   const auto bags = data.numbers();
-  const auto run = [&](const training_options& options, std::span<const index_t> which) { train<double>(ctx, state, which, loss, options); };
+  const auto run = [&](const training_options& options, std::span<const index_t> which) {
+    train<double>(ctx, state, which, loss, options);
+  };
   CHECK_THROWS_WITH_AS(run({.batch = 7, .remainder = last_batch::dropped}, bags),
                        "train: bags: 6, expected 7 or more (a batch: the remainder is dropped)", stroma::value_error);
   CHECK_THROWS_AS(run({.batch = 0}, bags), stroma::value_error);
@@ -266,7 +277,8 @@ TEST_CASE("loop: mistakes are named, and leave the last whole step") {
   CHECK(state.plan == 0);
   run({.epochs = 1, .batch = 2}, bags);
   CHECK_THROWS_WITH_AS(run({.epochs = 2, .batch = 3}, bags),
-                       "train: state: a run begun with other bags or batches, expected the same when it is continued", stroma::value_error);
+                       "train: state: a run begun with other bags or batches, expected the same when it is continued",
+                       stroma::value_error);
   CHECK_THROWS_AS(run({.epochs = 2, .batch = 2}, std::span(bags).first(5)), stroma::value_error);
   const auto before = flat(state.model);
   int calls = 0;

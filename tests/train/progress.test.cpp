@@ -1,8 +1,8 @@
-#include <doctest/doctest.h>
-
 #include <cstdio>
 #include <sstream>
 #include <string>
+
+#include <doctest/doctest.h>
 
 #include <stroma/train/progress.hpp>
 

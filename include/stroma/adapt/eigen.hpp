@@ -1,6 +1,7 @@
 #pragma once
-#include <Eigen/Core>
 #include <type_traits>
+
+#include <Eigen/Core>
 
 #include <stroma/core/tensor.hpp>
 

@@ -44,8 +44,7 @@ template <class E>
 auto first_element(E& e) {
   if constexpr (requires { requires std::is_const_v<typename E::storage_type>; })
     return std::as_const(e).data() + e.data_offset();
-  else
-    return e.data() + e.data_offset();
+  else return e.data() + e.data_offset();
 }
 
 /// xtensor gives an extent of 1 the stride 0, which no BLAS takes as a leading dimension: `fitting` replaces it.
@@ -70,8 +69,8 @@ auto xtensor_matrix(E& e) {
 template <class E>
 void require_dimension(const char* function, const E& e, std::size_t expected) {
   if (e.dimension() != expected)
-    throw shape_error(error_message(function, "array", "rank " + std::to_string(e.dimension()),
-                                    std::to_string(expected)));
+    throw shape_error(
+        error_message(function, "array", "rank " + std::to_string(e.dimension()), std::to_string(expected)));
 }
 
 }  // namespace detail

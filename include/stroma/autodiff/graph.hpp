@@ -56,7 +56,8 @@ class graph {
   node variable(const_view x, view gradient) {
     check::shape("graph::variable", "gradient", gradient, x.rows, x.cols);
     // Products and derivatives are stored there by whole packets.
-    check::require(gradient.col_stride == 1 || gradient.cols < 2, "graph::variable", "gradient", "columns apart", "a unit column stride");
+    check::require(gradient.col_stride == 1 || gradient.cols < 2, "graph::variable", "gradient", "columns apart",
+                   "a unit column stride");
     const node n = add_input(x, {});
     records_.back().gradient = gradient;
     records_.back().needs_gradient = recording();
@@ -70,7 +71,8 @@ class graph {
     for_each_parameter(
         [&](std::string_view name, const auto& p, auto& d) {
           if (p.size() != d.size())
-            throw shape_error(error_message("graph::bind", name, "a gradient of " + std::to_string(d.size()) + " elements",
+            throw shape_error(error_message("graph::bind", name,
+                                            "a gradient of " + std::to_string(d.size()) + " elements",
                                             std::to_string(p.size())));
           std::erase_if(bindings_, [&](const binding& b) { return b.key == p.data(); });
           if (p.size() > 0) bindings_.push_back({p.data(), as_row_matrix(d), {}});
@@ -82,7 +84,10 @@ class graph {
   template <class Model>
   void unbind(const Model& model) {
     for_each_parameter(
-        [&](std::string_view, const auto& p) { std::erase_if(bindings_, [&](const binding& b) { return b.key == p.data(); }); }, model);
+        [&](std::string_view, const auto& p) {
+          std::erase_if(bindings_, [&](const binding& b) { return b.key == p.data(); });
+        },
+        model);
   }
   /// From here to the reset, every use of this parameter means `replacement`, which has its number of elements: a
   /// model can be run with parameters that are the output of another verb.
@@ -91,7 +96,8 @@ class graph {
     const auto wanted = as_row_matrix(parameter);
     const auto found = shape(replacement);
     if (found.rows * found.cols != wanted.rows * wanted.cols)
-      throw shape_error(error_message("graph::substitute", "replacement", std::to_string(found.rows * found.cols) + " elements",
+      throw shape_error(error_message("graph::substitute", "replacement",
+                                      std::to_string(found.rows * found.cols) + " elements",
                                       std::to_string(wanted.rows * wanted.cols) + " (the parameter's)"));
     const node n = found.rows == wanted.rows ? replacement : slice(replacement, 0, wanted.rows, wanted.cols);
     substitutions_.push_back({parameter.data(), {}, n});
@@ -243,10 +249,11 @@ class graph {
   /// Part of a node's memory as a matrix of its own; shares value and gradient, costs nothing.
   node slice(node parent, index_t first, index_t rows, index_t cols) {
     const auto v = value(parent);
-    if (!v.contiguous() || (needs_gradient(parent) && !gradient_of(parent).contiguous()) || first < 0 || first + rows * cols > v.rows * v.cols)
-      throw shape_error(error_message("graph::slice", "first",
-                                      std::to_string(first) + " + " + std::to_string(rows) + " x " + std::to_string(cols),
-                                      "a part of " + std::to_string(v.rows * v.cols) + " contiguous elements"));
+    if (!v.contiguous() || (needs_gradient(parent) && !gradient_of(parent).contiguous()) || first < 0 ||
+        first + rows * cols > v.rows * v.cols)
+      throw shape_error(error_message(
+          "graph::slice", "first", std::to_string(first) + " + " + std::to_string(rows) + " x " + std::to_string(cols),
+          "a part of " + std::to_string(v.rows * v.cols) + " contiguous elements"));
     record r{.value = const_view(v.data + first, rows, cols), .rows = rows, .cols = cols};
     if (needs_gradient(parent)) {
       r.needs_gradient = true;
@@ -284,7 +291,8 @@ class graph {
   template <class U>
   vector_view<const U, space> keep(vector_view<const U, space> v) {
     const vector_view<U, space> copy(take<U>(v.size), v.size);
-    ops::copy(*context_, matrix_view<const U, space>(v.data, v.size, 1, v.stride, 1), matrix_view<U, space>(copy.data, v.size, 1));
+    ops::copy(*context_, matrix_view<const U, space>(v.data, v.size, 1, v.stride, 1),
+              matrix_view<U, space>(copy.data, v.size, 1));
     return copy;
   }
   /// A key that no other draw of this step has.
@@ -328,12 +336,16 @@ class graph {
   template <class F>
   static void visit_storage(const record& r, F&& f) {
     const auto as = [&]<class S>(S) {
-      f(matrix_view<const S, space>(reinterpret_cast<const S*>(r.narrow.data), r.rows, r.cols, r.narrow.row_stride, r.narrow.col_stride));
+      f(matrix_view<const S, space>(reinterpret_cast<const S*>(r.narrow.data), r.rows, r.cols, r.narrow.row_stride,
+                                    r.narrow.col_stride));
     };
     switch (r.storage) {
-      case storage_type::native: return f(r.value);
-      case storage_type::half: return as(half{});
-      case storage_type::bfloat16: return as(bfloat16{});
+      case storage_type::native:
+        return f(r.value);
+      case storage_type::half:
+        return as(half{});
+      case storage_type::bfloat16:
+        return as(bfloat16{});
     }
   }
   void materialise(node n) {
@@ -358,7 +370,8 @@ class graph {
     if (!recording())
       throw value_error(error_message("graph::backward", "mode", "inference", "a graph made for training"));
     // What the first pass left in the nodes would be passed on once more.
-    if (backward_done_) throw value_error(error_message("graph::backward", "call", "a second backward pass", "one a reset"));
+    if (backward_done_)
+      throw value_error(error_message("graph::backward", "call", "a second backward pass", "one a reset"));
     backward_done_ = true;
   }
   void run_backward(node from) {

@@ -59,7 +59,9 @@ template <class T, class Context, class Body>
 void for_each_tile(Context& ctx, index_t rows, index_t scratch_cols, Body&& body) {
   const std::array<index_t, 2> ends{0, rows};
   for_each_part<T>(ctx, vector_view<const index_t>(ends.data(), 2), scratch_cols,
-                   [&](const detail::segment_part& part, index_t, tile_scratch<T>& scratch) { body(part.first, part.count, scratch); });
+                   [&](const detail::segment_part& part, index_t, tile_scratch<T>& scratch) {
+                     body(part.first, part.count, scratch);
+                   });
 }
 
 }  // namespace stroma

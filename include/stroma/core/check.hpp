@@ -28,7 +28,8 @@ void same_length(std::string_view function, std::string_view argument, const V& 
 template <class M>
 void shape(std::string_view function, std::string_view argument, const M& m, index_t rows, index_t cols) {
   if (m.rows == rows && m.cols == cols) return;
-  throw shape_error(error_message(function, argument, "shape " + std::to_string(m.rows) + " x " + std::to_string(m.cols),
+  throw shape_error(error_message(function, argument,
+                                  "shape " + std::to_string(m.rows) + " x " + std::to_string(m.cols),
                                   std::to_string(rows) + " x " + std::to_string(cols)));
 }
 
@@ -54,8 +55,9 @@ void positive(std::string_view function, std::string_view argument, T value) {
 template <class T>
 void in_range(std::string_view function, std::string_view argument, T value, T low, T high) {
   if (value >= low && value <= high) return;
-  throw value_error(error_message(function, argument, number_text(static_cast<double>(value)),
-                                  number_text(static_cast<double>(low)) + " to " + number_text(static_cast<double>(high))));
+  throw value_error(
+      error_message(function, argument, number_text(static_cast<double>(value)),
+                    number_text(static_cast<double>(low)) + " to " + number_text(static_cast<double>(high))));
 }
 
 /// Every element is finite; the message names the first that is not.
@@ -63,18 +65,18 @@ template <class T>
 void finite(std::string_view function, std::string_view argument, vector_view<const T> v) {
   for (index_t i = 0; i < v.size; ++i)
     if (!std::isfinite(widen<double>(v[i])))
-      throw value_error(error_message(function, argument,
-                                      number_text(widen<double>(v[i])) + " at " + std::to_string(i), "finite values"));
+      throw value_error(error_message(function, argument, number_text(widen<double>(v[i])) + " at " + std::to_string(i),
+                                      "finite values"));
 }
 template <class T>
 void finite(std::string_view function, std::string_view argument, matrix_view<const T> m) {
   for (index_t r = 0; r < m.rows; ++r)
     for (index_t c = 0; c < m.cols; ++c)
       if (!std::isfinite(widen<double>(m(r, c))))
-        throw value_error(error_message(function, argument,
-                                        number_text(widen<double>(m(r, c))) + " at row " + std::to_string(r) +
-                                            ", column " + std::to_string(c),
-                                        "finite values"));
+        throw value_error(error_message(
+            function, argument,
+            number_text(widen<double>(m(r, c))) + " at row " + std::to_string(r) + ", column " + std::to_string(c),
+            "finite values"));
 }
 
 /// Observed (1) or censored (0), nothing else.
@@ -82,8 +84,7 @@ template <class T>
 void event_flags(std::string_view function, std::string_view argument, vector_view<const T> v) {
   for (index_t i = 0; i < v.size; ++i)
     if (v[i] != T(0) && v[i] != T(1))
-      throw value_error(error_message(function, argument,
-                                      number_text(widen<double>(v[i])) + " at " + std::to_string(i),
+      throw value_error(error_message(function, argument, number_text(widen<double>(v[i])) + " at " + std::to_string(i),
                                       "0 (censored) or 1 (observed)"));
 }
 
@@ -92,20 +93,21 @@ template <class T>
 void follow_up(std::string_view function, std::string_view argument, vector_view<const T> v) {
   for (index_t i = 0; i < v.size; ++i)
     if (!std::isfinite(widen<double>(v[i])) || v[i] < T(0))
-      throw value_error(error_message(function, argument,
-                                      number_text(widen<double>(v[i])) + " at " + std::to_string(i),
+      throw value_error(error_message(function, argument, number_text(widen<double>(v[i])) + " at " + std::to_string(i),
                                       "finite times of 0 or later"));
 }
 
 /// Offsets of ragged bags: from 0 to `rows`, never falling.
 inline void offsets(std::string_view function, std::string_view argument, vector_view<const index_t> v, index_t rows) {
   if (v.size < 1 || v[0] != 0 || v[v.size - 1] != rows)
-    throw shape_error(error_message(function, argument,
-                                    v.size < 1 ? "no entry" : "from " + std::to_string(v[0]) + " to " + std::to_string(v[v.size - 1]),
-                                    "from 0 to " + std::to_string(rows) + " (the rows of instances)"));
+    throw shape_error(
+        error_message(function, argument,
+                      v.size < 1 ? "no entry" : "from " + std::to_string(v[0]) + " to " + std::to_string(v[v.size - 1]),
+                      "from 0 to " + std::to_string(rows) + " (the rows of instances)"));
   for (index_t b = 1; b < v.size; ++b)
     if (v[b] < v[b - 1])
-      throw shape_error(error_message(function, argument, "a fall at entry " + std::to_string(b), "entries that never fall"));
+      throw shape_error(
+          error_message(function, argument, "a fall at entry " + std::to_string(b), "entries that never fall"));
 }
 
 }  // namespace stroma::check

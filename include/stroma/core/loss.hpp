@@ -49,9 +49,8 @@ template <class T, class Space>
                                               const matrix_view<T, Space>& m) {
   if (m.cols == 1) return m.col(0);
   if (m.rows == 1) return m.row(0);
-  throw shape_error(error_message(function, argument,
-                                  "shape " + std::to_string(m.rows) + " x " + std::to_string(m.cols),
-                                  "one row or one column"));
+  throw shape_error(error_message(
+      function, argument, "shape " + std::to_string(m.rows) + " x " + std::to_string(m.cols), "one row or one column"));
 }
 
 /// Whole numbers below `count`, which name a class or a bin.
@@ -70,8 +69,8 @@ template <class T>
 void check_classes(std::string_view function, std::string_view argument, vector_view<const T> v) {
   for (index_t i = 0; i < v.size; ++i)
     if (v[i] != T(0) && v[i] != T(1))
-      throw value_error(error_message(function, argument,
-                                      number_text(widen<double>(v[i])) + " at " + std::to_string(i), "0 or 1"));
+      throw value_error(
+          error_message(function, argument, number_text(widen<double>(v[i])) + " at " + std::to_string(i), "0 or 1"));
 }
 
 /// Case or class weights: finite and not negative.
@@ -79,8 +78,7 @@ template <class T>
 void check_weights(std::string_view function, std::string_view argument, vector_view<const T> v) {
   for (index_t i = 0; i < v.size; ++i)
     if (!std::isfinite(widen<double>(v[i])) || v[i] < T(0))
-      throw value_error(error_message(function, argument,
-                                      number_text(widen<double>(v[i])) + " at " + std::to_string(i),
+      throw value_error(error_message(function, argument, number_text(widen<double>(v[i])) + " at " + std::to_string(i),
                                       "finite weights of 0 or more"));
 }
 

@@ -66,7 +66,8 @@ class dotted_name {
   void append(std::string_view part) {
     if (part.empty()) return;
     if (length_ + part.size() + 1 > text_.size())
-      throw shape_error(error_message("for_each_parameter", view(), "a longer name", "dotted names of up to 255 characters"));
+      throw shape_error(
+          error_message("for_each_parameter", view(), "a longer name", "dotted names of up to 255 characters"));
     if (length_ > 0) text_[length_++] = '.';
     length_ += part.copy(text_.data() + length_, part.size());
   }

@@ -70,9 +70,7 @@ struct matrix_view {
     return {data + first * row_stride, count, cols, row_stride, col_stride};
   }
   STROMA_HOST_DEVICE constexpr matrix_view transposed() const { return {data, cols, rows, col_stride, row_stride}; }
-  STROMA_HOST_DEVICE constexpr bool contiguous() const {
-    return col_stride == 1 && (row_stride == cols || rows <= 1);
-  }
+  STROMA_HOST_DEVICE constexpr bool contiguous() const { return col_stride == 1 && (row_stride == cols || rows <= 1); }
 };
 
 /// Many bags in one buffer: bag b owns the rows offsets[b] .. offsets[b + 1] - 1 of `instances`.

@@ -76,7 +76,9 @@ class mapped_bags {
   /// Whether `visit` shows the file's own bytes, a view that stays valid as long as this object, or a copy.
   [[nodiscard]] bool in_place(index_t b) const {
     const stored_tensor& tensor = *bag(b).tensor;
-    return tensor.size() == 0 || visit_type(tensor.type, [&]<class S>(std::type_identity<S>) { return detail::elements_in_place<S>(tensor) != nullptr; });
+    return tensor.size() == 0 || visit_type(tensor.type, [&]<class S>(std::type_identity<S>) {
+             return detail::elements_in_place<S>(tensor) != nullptr;
+           });
   }
 
   /// Copies a bag, converting to the scalar of `out`. @throws format_error  the shape is not that of `out`

@@ -45,9 +45,8 @@ struct roc_auc_kernel {
     auto scratch = ctx.workspace().open();
     auto* const rows = scratch.template take<ranked>(n);
     for (index_t i = 0; i < n; ++i) rows[i] = {static_cast<double>(score[i]), i};
-    std::sort(rows, rows + n, [](const ranked& a, const ranked& b) {
-      return a.score != b.score ? a.score < b.score : a.row < b.row;
-    });
+    std::sort(rows, rows + n,
+              [](const ranked& a, const ranked& b) { return a.score != b.score ? a.score < b.score : a.row < b.row; });
     Sum negatives = 0, positives = 0, twice_won = 0;
     for (index_t k = 0; k < n;) {
       const double level = rows[k].score;

@@ -14,8 +14,8 @@ struct abmil_shape {
   std::vector<index_t> hidden{512};  ///< widths of the layers on each instance
   index_t attention = 384;           ///< hidden width of the attention
   index_t heads = 1;
-  index_t outputs = 32;              ///< classes, time bins, or 1 for a score
-  double dropout = 0;                ///< on the attention's hidden units while training
+  index_t outputs = 32;  ///< classes, time bins, or 1 for a score
+  double dropout = 0;    ///< on the attention's hidden units while training
 };
 
 /// What an abmil model says of its bags.
@@ -44,7 +44,8 @@ struct abmil {
     pred_head = {width * shape.heads, shape.outputs};
   }
   static auto members(auto& self) {
-    return std::tuple{member{"feat_proj", self.feat_proj}, member{"attention_net", self.attention_net}, member{"pred_head", self.pred_head}};
+    return std::tuple{member{"feat_proj", self.feat_proj}, member{"attention_net", self.attention_net},
+                      member{"pred_head", self.pred_head}};
   }
 
   /// @param bags  instances [N, features] with the offsets of their bags, or one bag

@@ -12,8 +12,8 @@ namespace stroma {
 /// How a pooled_mil model makes one vector of a bag.
 enum class instance_pooling { mean, max };
 
-/// abmil without the attention, the baseline that it must beat: fully connected ReLU layers on each instance, their mean
-/// or their largest value in each feature, and a linear head. Parameters have abmil's names.
+/// abmil without the attention, the baseline that it must beat: fully connected ReLU layers on each instance, their
+/// mean or their largest value in each feature, and a linear head. Parameters have abmil's names.
 template <class T, class Backend = backend::cpu>
 struct pooled_mil {
   std::vector<linear_layer<T, Backend>> feat_proj;
@@ -30,7 +30,9 @@ struct pooled_mil {
     }
     pred_head = {width, shape.outputs};
   }
-  static auto members(auto& self) { return std::tuple{member{"feat_proj", self.feat_proj}, member{"pred_head", self.pred_head}}; }
+  static auto members(auto& self) {
+    return std::tuple{member{"feat_proj", self.feat_proj}, member{"pred_head", self.pred_head}};
+  }
 
   /// @param bags  instances [N, features] with the offsets of their bags, or one bag
   /// Returns the logits [bags, outputs].

@@ -48,8 +48,8 @@ void activate(std::string_view name, Context& ctx, activation f, const X& x, Y&&
 
 /// `saved` is x for gelu and f(x) for the others.
 template <class Context, class X, class D, class Gradients>
-void activate_backward(std::string_view name, std::string_view saved_name, Context& ctx, activation f, const X& saved, const D& d_out,
-                       Gradients&& d_x) {
+void activate_backward(std::string_view name, std::string_view saved_name, Context& ctx, activation f, const X& saved,
+                       const D& d_out, Gradients&& d_x) {
   using T = scalar_of<Gradients>;
   using Space = typename Context::space;
   using ops = primitives<typename Context::backend>;
@@ -71,8 +71,9 @@ template <class X, class Y>
 concept activates_to = matrix_like<X> && matrix_like<Y> && std::floating_point<scalar_of<Y>> &&
                        (std::same_as<scalar_of<X>, scalar_of<Y>> || is_narrow<scalar_of<X>>);
 template <class X, class D, class Gradients>
-concept differentiates_to = matrix_like<X> && matrix_like<D> && matrix_like<Gradients> && std::same_as<scalar_of<X>, scalar_of<Gradients>> &&
-                            std::same_as<scalar_of<D>, scalar_of<Gradients>>;
+concept differentiates_to =
+    matrix_like<X> && matrix_like<D> && matrix_like<Gradients> && std::same_as<scalar_of<X>, scalar_of<Gradients>> &&
+    std::same_as<scalar_of<D>, scalar_of<Gradients>>;
 
 }  // namespace detail
 
@@ -98,14 +99,17 @@ node activate(graph<T, Backend>& g, activation f, node x) {
   const index_t cols = g.shape(x).cols;
   if constexpr (ops::evaluates_by_rows)
     if (!g.recording())
-      return g.emit_by_rows(x, cols, [=](const graph<T, Backend>& from, index_t first, auto tile, tile_scratch<T>& scratch) {
-        from.visit_rows(x, first, tile.rows, scratch, [&](auto rows) { detail::activate_rows(from.context(), f, rows, tile); });
-      });
+      return g.emit_by_rows(x, cols,
+                            [=](const graph<T, Backend>& from, index_t first, auto tile, tile_scratch<T>& scratch) {
+                              from.visit_rows(x, first, tile.rows, scratch,
+                                              [&](auto rows) { detail::activate_rows(from.context(), f, rows, tile); });
+                            });
   const auto emitted = g.emit_rows_of(x, cols, {x});
   const node out = emitted.first;
   g.visit(x, [&](auto rows) { detail::activate_rows(g.context(), f, rows, emitted.second); });
   g.on_backward(out, [=](graph<T, Backend>& r) {
-    activate_backward(r.context(), f, f == activation::gelu ? r.value(x) : r.value(out), r.gradient(out), r.gradient_of(x));
+    activate_backward(r.context(), f, f == activation::gelu ? r.value(x) : r.value(out), r.gradient(out),
+                      r.gradient_of(x));
   });
   return out;
 }

@@ -10,10 +10,12 @@ namespace detail {
 
 /// b as a matrix of a's rows: itself, or its only row again and again.
 template <class T, class Space>
-[[nodiscard]] matrix_view<const T, Space> spread_rows(std::string_view function, matrix_view<const T, Space> b, index_t rows, index_t cols) {
+[[nodiscard]] matrix_view<const T, Space> spread_rows(std::string_view function, matrix_view<const T, Space> b,
+                                                      index_t rows, index_t cols) {
   if (b.cols != cols || (b.rows != rows && b.rows != 1))
-    throw shape_error(error_message(function, "b", "shape " + std::to_string(b.rows) + " x " + std::to_string(b.cols),
-                                    std::to_string(rows) + " x " + std::to_string(cols) + " or 1 x " + std::to_string(cols)));
+    throw shape_error(
+        error_message(function, "b", "shape " + std::to_string(b.rows) + " x " + std::to_string(b.cols),
+                      std::to_string(rows) + " x " + std::to_string(cols) + " or 1 x " + std::to_string(cols)));
   if (b.rows == rows) return b;
   return {b.data, rows, cols, 0, b.col_stride};
 }
@@ -28,7 +30,8 @@ template <class T, class Space>
 
 /// d += d_out, or its column sums where d is one row and d_out is not.
 template <class Context, class T, class Space>
-void add_rows_back(std::string_view function, std::string_view argument, Context& ctx, matrix_view<const T, Space> d_out, matrix_view<T, Space> d) {
+void add_rows_back(std::string_view function, std::string_view argument, Context& ctx,
+                   matrix_view<const T, Space> d_out, matrix_view<T, Space> d) {
   using ops = primitives<typename Context::backend>;
   if (d.data == nullptr) return;
   if (d.rows == d_out.rows) {
@@ -54,7 +57,8 @@ concept row_or_rows = vector_like<X> || matrix_like<X>;
 /// @param out [N, D] overwritten; may be a, not b
 /// Cost: O(N D), no scratch.   @throws shape_error
 template <execution_context Context, matrix_like A, detail::row_or_rows B, matrix_like Y>
-  requires same_space<Context, A, B, Y> && (std::same_as<scalar_of<A>, scalar_of<Y>> || is_narrow<scalar_of<A>>) && std::same_as<scalar_of<B>, scalar_of<Y>>
+  requires same_space<Context, A, B, Y> && (std::same_as<scalar_of<A>, scalar_of<Y>> || is_narrow<scalar_of<A>>) &&
+           std::same_as<scalar_of<B>, scalar_of<Y>>
 void add(Context& ctx, const A& a, const B& b, Y&& out) {
   using T = scalar_of<Y>;
   using ops = primitives<typename Context::backend>;
@@ -81,7 +85,8 @@ void add_backward(Context& ctx, const D& d_out, GradientsA&& d_a, GradientsB&& d
   detail::add_rows_back("add_backward", "d_b", ctx, d, to_b);
 }
 
-/// Recorded on a graph: a [N, D], b [N, D] or [1, D]. In inference the rows of a are left to the consumer, tile by tile.
+/// Recorded on a graph: a [N, D], b [N, D] or [1, D]. In inference the rows of a are left to the consumer, tile by
+/// tile.
 template <class T, class Backend>
 node add(graph<T, Backend>& g, node a, node b) {
   using ops = primitives<Backend>;
@@ -93,15 +98,17 @@ node add(graph<T, Backend>& g, node a, node b) {
   };
   if constexpr (ops::evaluates_by_rows)
     if (!g.recording())
-      return g.emit_by_rows(a, extents.cols, [=](const graph<T, Backend>& from, index_t first, auto tile, tile_scratch<T>& scratch) {
-        from.visit_rows(a, first, tile.rows, scratch, [&](auto rows) { sum(from.context(), rows, first, tile); });
-      });
+      return g.emit_by_rows(
+          a, extents.cols, [=](const graph<T, Backend>& from, index_t first, auto tile, tile_scratch<T>& scratch) {
+            from.visit_rows(a, first, tile.rows, scratch, [&](auto rows) { sum(from.context(), rows, first, tile); });
+          });
   const auto emitted = g.emit_rows_of(a, extents.cols, {a, b});
   const node out = emitted.first;
   g.visit(a, [&](auto rows) { sum(g.context(), rows, index_t{0}, emitted.second); });
   g.on_backward(out, [=](graph<T, Backend>& r) {
     for (const node parent : {a, b})
-      if (r.needs_gradient(parent)) detail::add_rows_back("add", "gradient", r.context(), r.gradient(out), r.gradient_of(parent));
+      if (r.needs_gradient(parent))
+        detail::add_rows_back("add", "gradient", r.context(), r.gradient(out), r.gradient_of(parent));
   });
   return out;
 }

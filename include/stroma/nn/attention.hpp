@@ -16,7 +16,9 @@ struct plain_attention {
   plain_attention() = default;
   plain_attention(index_t features, index_t attention, index_t heads = 1, double dropout_rate = 0)
       : hidden(features, attention), score(attention, heads), dropout(dropout_rate) {}
-  static auto members(auto& self) { return std::tuple{member{"module.0", self.hidden}, member{"module.3", self.score}}; }
+  static auto members(auto& self) {
+    return std::tuple{member{"module.0", self.hidden}, member{"module.3", self.score}};
+  }
 };
 
 /// Parameters of gated attention pooling, e = c . (tanh(V h + b) * sigmoid(U h + d)).
@@ -32,7 +34,8 @@ struct gated_attention {
   gated_attention(index_t features, index_t attention, index_t heads = 1, double dropout_rate = 0)
       : hidden(features, attention), gate(features, attention), score(attention, heads), dropout(dropout_rate) {}
   static auto members(auto& self) {
-    return std::tuple{member{"attention_a.0", self.hidden}, member{"attention_b.0", self.gate}, member{"attention_c", self.score}};
+    return std::tuple{member{"attention_a.0", self.hidden}, member{"attention_b.0", self.gate},
+                      member{"attention_c", self.score}};
   }
 };
 

@@ -53,8 +53,8 @@ void check_binary_cross_entropy(std::string_view name, matrix_view<const T, Spac
                                 const binary_cross_entropy_options& options) {
   check::shape(name, "target", target, logit.rows, logit.cols);
   if (!(options.positive_weight >= 0 && std::isfinite(options.positive_weight)))
-    throw value_error(error_message(name, "positive_weight", number_text(options.positive_weight),
-                                    "a finite number of 0 or more"));
+    throw value_error(
+        error_message(name, "positive_weight", number_text(options.positive_weight), "a finite number of 0 or more"));
   if constexpr (std::same_as<Space, host_space>) {
     if (!options.check_values) return;
     check::finite(name, "logit", logit);
@@ -63,7 +63,8 @@ void check_binary_cross_entropy(std::string_view name, matrix_view<const T, Spac
         const auto y = static_cast<double>(target(r, c));
         if (!(y >= 0 && y <= 1))
           throw value_error(error_message(
-              name, "target", number_text(y) + " at row " + std::to_string(r) + ", column " + std::to_string(c), "0 to 1"));
+              name, "target", number_text(y) + " at row " + std::to_string(r) + ", column " + std::to_string(c),
+              "0 to 1"));
       }
   }
 }

@@ -70,24 +70,26 @@ void dropout_row(const random_key& key, double rate, index_t row, index_t cols, 
 
 template <class Backend>
 struct dropout_kernel {
-  static_assert(std::same_as<Backend, backend::cpu>, "device data: include <stroma/nn/dropout.cuh> and compile with nvcc");
+  static_assert(std::same_as<Backend, backend::cpu>,
+                "device data: include <stroma/nn/dropout.cuh> and compile with nvcc");
 
   /// row(source row, T* scratch row, row of the result) for every row, after the mask was applied in the scratch.
   template <class S, class T, class Store>
-  static void masked_rows(cpu_context& ctx, matrix_view<const S> x, vector_view<const index_t> offsets, const dropout_options& options,
-                          Store&& store) {
+  static void masked_rows(cpu_context& ctx, matrix_view<const S> x, vector_view<const index_t> offsets,
+                          const dropout_options& options, Store&& store) {
     const std::array<index_t, 2> whole{0, x.rows};
     if (offsets.size == 0) offsets = {whole.data(), 2};
-    for_each_part<T>(ctx, offsets, tile_scratch<T>::padded(x.cols), [&](const segment_part& part, index_t, tile_scratch<T>& scratch) {
-      T* const row = scratch.take(x.cols);
-      random_key key = options.key;
-      key.step += static_cast<std::uint32_t>(part.segment);
-      for (index_t r = part.first; r < part.first + part.count; ++r) {
-        for (index_t j = 0; j < x.cols; ++j) row[j] = widen<T>(x(r, j));
-        dropout_row(key, options.rate, r - offsets[part.segment], x.cols, row);
-        store(r, static_cast<const T*>(row));
-      }
-    });
+    for_each_part<T>(ctx, offsets, tile_scratch<T>::padded(x.cols),
+                     [&](const segment_part& part, index_t, tile_scratch<T>& scratch) {
+                       T* const row = scratch.take(x.cols);
+                       random_key key = options.key;
+                       key.step += static_cast<std::uint32_t>(part.segment);
+                       for (index_t r = part.first; r < part.first + part.count; ++r) {
+                         for (index_t j = 0; j < x.cols; ++j) row[j] = widen<T>(x(r, j));
+                         dropout_row(key, options.rate, r - offsets[part.segment], x.cols, row);
+                         store(r, static_cast<const T*>(row));
+                       }
+                     });
   }
   template <class S, class T>
   static void forward(cpu_context& ctx, matrix_view<const S> x, vector_view<const index_t> offsets, matrix_view<T> out,
@@ -97,8 +99,8 @@ struct dropout_kernel {
     });
   }
   template <class T>
-  static void backward(cpu_context& ctx, matrix_view<const T> d_out, vector_view<const index_t> offsets, matrix_view<T> d_x,
-                       const dropout_options& options) {
+  static void backward(cpu_context& ctx, matrix_view<const T> d_out, vector_view<const index_t> offsets,
+                       matrix_view<T> d_x, const dropout_options& options) {
     masked_rows<T, T>(ctx, d_out, offsets, options, [&](index_t r, const T* row) {
       for (index_t j = 0; j < d_x.cols; ++j) d_x(r, j) += row[j];
     });
@@ -111,7 +113,8 @@ template <class T, class Space>
   return {m, {}};
 }
 template <class T, class Space>
-[[nodiscard]] bag_view<T, Space> rows_in_bags(std::string_view function, std::string_view argument, const bag_view<T, Space>& b) {
+[[nodiscard]] bag_view<T, Space> rows_in_bags(std::string_view function, std::string_view argument,
+                                              const bag_view<T, Space>& b) {
   if constexpr (std::same_as<Space, host_space>)
     check::offsets(function, std::string(argument) + ".offsets", b.offsets, b.instances.rows);
   return b;
@@ -128,7 +131,8 @@ template <class T, class Space>
 /// Cost: O(N D), one Philox block for four elements.   @throws shape_error, value_error (the rate)
 /// Reference: Srivastava et al. 2014; Salmon et al. 2011 (Philox).
 template <execution_context Context, class X, matrix_like Y>
-  requires(matrix_like<X> || bag_like<X>) && same_space<Context, X, Y> && (std::same_as<scalar_of<X>, scalar_of<Y>> || is_narrow<scalar_of<X>>)
+  requires(matrix_like<X> || bag_like<X>) && same_space<Context, X, Y> &&
+          (std::same_as<scalar_of<X>, scalar_of<Y>> || is_narrow<scalar_of<X>>)
 void dropout(Context& ctx, const X& x, Y&& out, const dropout_options& options = {}) {
   const auto bags = detail::rows_in_bags("dropout", "x", as_const_view(x));
   const matrix_view<scalar_of<Y>, typename Context::space> y = as_view(out);
@@ -140,7 +144,8 @@ void dropout(Context& ctx, const X& x, Y&& out, const dropout_options& options =
 /// Adds the derivative: d_x += mask d_out / (1 - rate), the mask drawn again from the same key.
 /// @param d_out [N, D] a matrix, or ragged bags where the forward call had them   @param d_x [N, D]
 template <execution_context Context, class D, matrix_like Gradients>
-  requires(matrix_like<D> || bag_like<D>) && same_space<Context, D, Gradients> && std::same_as<scalar_of<D>, scalar_of<Gradients>>
+  requires(matrix_like<D> || bag_like<D>) && same_space<Context, D, Gradients> &&
+          std::same_as<scalar_of<D>, scalar_of<Gradients>>
 void dropout_backward(Context& ctx, const D& d_out, Gradients&& d_x, const dropout_options& options = {}) {
   const auto bags = detail::rows_in_bags("dropout_backward", "d_out", as_const_view(d_out));
   const matrix_view<scalar_of<Gradients>, typename Context::space> d = as_view(d_x);
@@ -161,7 +166,9 @@ node dropout(graph<T, Backend>& g, node x, double rate) {
   const auto emitted = g.emit_rows_of(x, g.shape(x).cols, {x});
   const node out = emitted.first;
   g.visit(x, [&](auto rows) { kernel::forward(g.context(), rows, offsets, emitted.second, options); });
-  g.on_backward(out, [=](graph<T, Backend>& r) { kernel::backward(r.context(), r.gradient(out), offsets, r.gradient_of(x), options); });
+  g.on_backward(out, [=](graph<T, Backend>& r) {
+    kernel::backward(r.context(), r.gradient(out), offsets, r.gradient_of(x), options);
+  });
   return out;
 }
 

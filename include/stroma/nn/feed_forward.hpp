@@ -11,9 +11,9 @@
 namespace stroma {
 
 struct feed_forward_options {
-  activation between = activation::relu;     ///< after every layer but the last
-  activation after = activation::identity;   ///< after the last
-  double dropout = 0;                        ///< rate after every layer but the last, while training
+  activation between = activation::relu;    ///< after every layer but the last
+  activation after = activation::identity;  ///< after the last
+  double dropout = 0;                       ///< rate after every layer but the last, while training
 };
 
 /// Fully connected layers one after another: x -> f(W_0 x + b_0) -> .. -> W_n x + b_n. Each activation is fused into
@@ -27,7 +27,8 @@ struct feed_forward {
   /// @param widths {in, hidden .., out}: at least two
   feed_forward(std::initializer_list<index_t> widths, const feed_forward_options& o = {}) : options(o) {
     if (widths.size() < 2)
-      throw shape_error(error_message("feed_forward", "widths", std::to_string(widths.size()) + " entries", "2 or more (in, hidden .., out)"));
+      throw shape_error(error_message("feed_forward", "widths", std::to_string(widths.size()) + " entries",
+                                      "2 or more (in, hidden .., out)"));
     detail::check_dropout_rate("feed_forward", options.dropout);
     layers.reserve(widths.size() - 1);
     for (auto w = widths.begin(); w + 1 != widths.end(); ++w) layers.emplace_back(w[0], w[1]);

@@ -57,13 +57,14 @@ void walk_layers(F& f, X& x) {
 /// as they are.
 ///
 /// Each layer has a random stream of its own, numbered by its place in the order of the members, weight before bias, so
-/// that the same seed gives the same model on every platform, and a layer keeps its numbers when one before it is resized.
-/// Cost: O(parameters).
+/// that the same seed gives the same model on every platform, and a layer keeps its numbers when one before it is
+/// resized. Cost: O(parameters).
 template <class Model>
 void initialise(Model& model, std::uint64_t seed, const initialise_options& options = {}) {
   std::uint32_t number = 0;
   auto draw = [&]<class Layer>(Layer& layer) {
-    static_assert(std::same_as<typename decltype(layer.weight)::space, host_space>, "initialise the model on the host, then copy it");
+    static_assert(std::same_as<typename decltype(layer.weight)::space, host_space>,
+                  "initialise the model on the host, then copy it");
     using T = typename decltype(layer.weight)::value_type;
     if constexpr (detail::is_layer_norm_layer<Layer>) {
       layer.weight.fill(T(1));
@@ -71,9 +72,9 @@ void initialise(Model& model, std::uint64_t seed, const initialise_options& opti
     } else {
       const auto in = static_cast<double>(layer.weight.cols()), out = static_cast<double>(layer.weight.rows());
       const bool torch = options.scheme == initialisation::torch_default;
-      const double bound = torch                                                 ? 1 / std::sqrt(in)
+      const double bound = torch                                              ? 1 / std::sqrt(in)
                            : options.scheme == initialisation::xavier_uniform ? std::sqrt(6 / (in + out))
-                                                                                 : std::sqrt(6 / in);
+                                                                              : std::sqrt(6 / in);
       random_stream stream(seed, 0, number++);
       for (T& w : layer.weight) w = static_cast<T>(stream.uniform(-bound, bound));
       if (in > 0 && torch)

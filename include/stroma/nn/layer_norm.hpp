@@ -26,7 +26,8 @@ namespace detail {
 
 template <class Backend>
 struct layer_norm_kernel {
-  static_assert(std::same_as<Backend, backend::cpu>, "device data: include <stroma/nn/layer_norm.cuh> and compile with nvcc");
+  static_assert(std::same_as<Backend, backend::cpu>,
+                "device data: include <stroma/nn/layer_norm.cuh> and compile with nvcc");
 
   /// Sum of x, in an order that depends on the count alone.
   template <class T>
@@ -53,8 +54,8 @@ struct layer_norm_kernel {
   }
   /// Rows on one worker; `room` has x.cols elements and is used where out's columns are apart.
   template <class S, class T>
-  static void rows(matrix_view<const S> x, vector_view<const T> gain, vector_view<const T> bias, const layer_norm_options& options,
-                   matrix_view<T> out, T* room) {
+  static void rows(matrix_view<const S> x, vector_view<const T> gain, vector_view<const T> bias,
+                   const layer_norm_options& options, matrix_view<T> out, T* room) {
     for (index_t r = 0; r < x.rows; ++r) {
       T* const row = out.col_stride == 1 ? out.data + r * out.row_stride : room;
       normalise(x.row(r), options.epsilon, row);
@@ -67,18 +68,19 @@ struct layer_norm_kernel {
     }
   }
   template <class S, class T>
-  static void forward(cpu_context& ctx, matrix_view<const S> x, vector_view<const T> gain, vector_view<const T> bias, matrix_view<T> out,
-                      const layer_norm_options& options) {
-    for_each_tile<T>(ctx, x.rows, tile_scratch<T>::padded(x.cols), [&](index_t first, index_t count, tile_scratch<T>& scratch) {
-      rows(x.middle_rows(first, count), gain, bias, options, out.middle_rows(first, count), scratch.take(x.cols));
-    });
+  static void forward(cpu_context& ctx, matrix_view<const S> x, vector_view<const T> gain, vector_view<const T> bias,
+                      matrix_view<T> out, const layer_norm_options& options) {
+    for_each_tile<T>(
+        ctx, x.rows, tile_scratch<T>::padded(x.cols), [&](index_t first, index_t count, tile_scratch<T>& scratch) {
+          rows(x.middle_rows(first, count), gain, bias, options, out.middle_rows(first, count), scratch.take(x.cols));
+        });
   }
 
   /// One row: d_x += (v - mean v - x' mean(v x')) / sqrt(..) with x' the normalised row and v = d_out gain; adds
   /// d_out x' and d_out to `sums`. `row` and `v` are scratch of x.cols elements.
   template <class S, class T>
-  static void row_backward(vector_view<const S> x, vector_view<const T> gain, vector_view<const T> d_out, double epsilon, matrix_view<T> d_x,
-                           T* row, T* v, T* sums) {
+  static void row_backward(vector_view<const S> x, vector_view<const T> gain, vector_view<const T> d_out,
+                           double epsilon, matrix_view<T> d_x, T* row, T* v, T* sums) {
     const index_t cols = x.size;
     const T scale = normalise(x, epsilon, row);
     for (index_t j = 0; j < cols; ++j) {
@@ -100,12 +102,14 @@ struct layer_norm_kernel {
     T* const room = frame.template take<T>(2 * step * ctx.threads());
     const matrix_view<T> sums(frame.template take<T>(2 * cols), 1, 2 * cols);
     const std::array<index_t, 2> all{0, x.rows};
-    sum_over_segments(ctx, vector_view<const index_t>(all.data(), 2), sums, false, [&](const segment_part& part, T* partial, int worker) {
-      T* const own = room + 2 * step * worker;
-      for (index_t r = part.first; r < part.first + part.count; ++r)
-        row_backward(x.row(r), gain, d_out.row(r), options.epsilon,
-                     gradients.x.data == nullptr ? matrix_view<T>{} : gradients.x.middle_rows(r, 1), own, own + step, partial);
-    });
+    sum_over_segments(ctx, vector_view<const index_t>(all.data(), 2), sums, false,
+                      [&](const segment_part& part, T* partial, int worker) {
+                        T* const own = room + 2 * step * worker;
+                        for (index_t r = part.first; r < part.first + part.count; ++r)
+                          row_backward(x.row(r), gain, d_out.row(r), options.epsilon,
+                                       gradients.x.data == nullptr ? matrix_view<T>{} : gradients.x.middle_rows(r, 1),
+                                       own, own + step, partial);
+                      });
     for (index_t j = 0; j < gradients.gain.size; ++j) gradients.gain[j] += sums(0, j);
     for (index_t j = 0; j < gradients.bias.size; ++j) gradients.bias[j] += sums(0, cols + j);
   }
@@ -128,8 +132,10 @@ void check_layer_norm(std::string_view function, index_t cols, vector_view<const
 /// Cost: O(N D), scratch of one row a thread. A row's bits depend on that row alone.   @throws shape_error, value_error
 /// Reference: Ba, Kiros, Hinton 2016.
 template <execution_context Context, matrix_like X, vector_like Gain, vector_like Bias, matrix_like Y>
-  requires same_space<Context, X, Gain, Bias, Y> && (std::same_as<scalar_of<X>, scalar_of<Y>> || is_narrow<scalar_of<X>>)
-void layer_norm(Context& ctx, const X& x, const Gain& gain, const Bias& bias, Y&& out, const layer_norm_options& options = {}) {
+  requires same_space<Context, X, Gain, Bias, Y> &&
+           (std::same_as<scalar_of<X>, scalar_of<Y>> || is_narrow<scalar_of<X>>)
+void layer_norm(Context& ctx, const X& x, const Gain& gain, const Bias& bias, Y&& out,
+                const layer_norm_options& options = {}) {
   const auto v = as_const_view(x);
   const auto w = as_const_view(gain);
   const auto b = as_const_view(bias);
@@ -148,7 +154,8 @@ void layer_norm(Context& ctx, const X& x, const Gain& gain, const Bias& bias, Y&
 template <execution_context Context, matrix_like X, vector_like Gain, matrix_like D>
   requires same_space<Context, X, Gain, D>
 void layer_norm_backward(Context& ctx, const X& x, const Gain& gain, const D& d_out,
-                         layer_norm_gradients<scalar_of<D>, typename Context::space> gradients, const layer_norm_options& options = {}) {
+                         layer_norm_gradients<scalar_of<D>, typename Context::space> gradients,
+                         const layer_norm_options& options = {}) {
   constexpr auto name = "layer_norm_backward";
   const auto v = as_const_view(x);
   const auto w = as_const_view(gain);
@@ -156,12 +163,15 @@ void layer_norm_backward(Context& ctx, const X& x, const Gain& gain, const D& d_
   detail::check_layer_norm(name, v.cols, w, 0, options);
   check::shape(name, "d_out", d, v.rows, v.cols);
   if (gradients.x.data != nullptr) check::shape(name, "gradients.x", gradients.x, v.rows, v.cols);
-  if (gradients.gain.data != nullptr) check::length(name, "gradients.gain", gradients.gain.size, v.cols, "the columns of x");
-  if (gradients.bias.data != nullptr) check::length(name, "gradients.bias", gradients.bias.size, v.cols, "the columns of x");
+  if (gradients.gain.data != nullptr)
+    check::length(name, "gradients.gain", gradients.gain.size, v.cols, "the columns of x");
+  if (gradients.bias.data != nullptr)
+    check::length(name, "gradients.bias", gradients.bias.size, v.cols, "the columns of x");
   detail::layer_norm_kernel<typename Context::backend>::backward(ctx, v, w, d, gradients, options);
 }
 
-/// Recorded on a graph; gain and bias are [1, D] or the empty node. In inference it is left to its consumer, tile by tile.
+/// Recorded on a graph; gain and bias are [1, D] or the empty node. In inference it is left to its consumer, tile by
+/// tile.
 template <class T, class Backend>
 node layer_norm(graph<T, Backend>& g, node x, node gain, node bias, const layer_norm_options& options = {}) {
   using kernel = detail::layer_norm_kernel<Backend>;
@@ -176,9 +186,11 @@ node layer_norm(graph<T, Backend>& g, node x, node gain, node bias, const layer_
   detail::check_layer_norm("layer_norm", cols, w, b.size, options);
   if constexpr (primitives<Backend>::evaluates_by_rows)
     if (!g.recording())
-      return g.emit_by_rows(x, cols, [=](const graph<T, Backend>& from, index_t first, auto tile, tile_scratch<T>& scratch) {
-        from.visit_rows(x, first, tile.rows, scratch, [&](auto rows) { kernel::rows(rows, w, b, options, tile, static_cast<T*>(nullptr)); });
-      });
+      return g.emit_by_rows(
+          x, cols, [=](const graph<T, Backend>& from, index_t first, auto tile, tile_scratch<T>& scratch) {
+            from.visit_rows(x, first, tile.rows, scratch,
+                            [&](auto rows) { kernel::rows(rows, w, b, options, tile, static_cast<T*>(nullptr)); });
+          });
   const auto emitted = g.emit_rows_of(x, cols, {x, gain, bias});
   const node out = emitted.first;
   g.visit(x, [&](auto rows) { kernel::forward(g.context(), rows, w, b, emitted.second, options); });
@@ -202,7 +214,8 @@ struct layer_norm_layer {
   static auto members(auto& self) { return std::tuple{member{"weight", self.weight}, member{"bias", self.bias}}; }
 
   node operator()(graph<T, Backend>& g, node x, const layer_norm_options& options = {}) const {
-    return layer_norm(g, x, weight.size() > 0 ? g.parameter(weight) : node{}, bias.size() > 0 ? g.parameter(bias) : node{}, options);
+    return layer_norm(g, x, weight.size() > 0 ? g.parameter(weight) : node{},
+                      bias.size() > 0 ? g.parameter(bias) : node{}, options);
   }
 };
 

@@ -56,7 +56,8 @@ struct linear_gradients {
 /// @throws shape_error
 template <execution_context Context, matrix_like X, matrix_like W, matrix_like D>
   requires same_space<Context, X, W, D>
-void linear_backward(Context& ctx, const X& x, const W& weight, const D& d_out, linear_gradients<scalar_of<W>, space_of<W>> gradients) {
+void linear_backward(Context& ctx, const X& x, const W& weight, const D& d_out,
+                     linear_gradients<scalar_of<W>, space_of<W>> gradients) {
   using ops = primitives<typename Context::backend>;
   const auto v = as_const_view(x);
   const auto w = as_const_view(weight);
@@ -89,10 +90,12 @@ node linear_by_rows(graph<T, Backend>& g, node x, matrix_view<const T, typename 
   using ops = primitives<Backend>;
   T* packed = g.template take<T>(ops::template packed_size<T>(weight.cols, weight.rows));
   ops::pack(g.context(), weight.transposed(), packed);
-  return g.emit_by_rows(x, weight.rows, [=](const graph<T, Backend>& from, index_t first, auto tile, tile_scratch<T>& scratch) {
-    from.visit_rows(x, first, tile.rows, scratch,
-                    [&](auto rows) { ops::gemm_tile(rows, static_cast<const T*>(packed), tile, bias, f, scratch.buffer()); });
-  });
+  return g.emit_by_rows(x, weight.rows,
+                        [=](const graph<T, Backend>& from, index_t first, auto tile, tile_scratch<T>& scratch) {
+                          from.visit_rows(x, first, tile.rows, scratch, [&](auto rows) {
+                            ops::gemm_tile(rows, static_cast<const T*>(packed), tile, bias, f, scratch.buffer());
+                          });
+                        });
 }
 
 }  // namespace detail
@@ -102,7 +105,8 @@ template <class T, class Backend>
 node linear(graph<T, Backend>& g, node x, node weight, node bias, const linear_options& options = {}) {
   using ops = primitives<Backend>;
   const auto w = g.value(weight);
-  const vector_view<const T, typename Backend::space> b = bias.id < 0 ? vector_view<const T, typename Backend::space>{} : g.value(bias).row(0);
+  const vector_view<const T, typename Backend::space> b =
+      bias.id < 0 ? vector_view<const T, typename Backend::space>{} : g.value(bias).row(0);
   check::columns("linear", "x", g.shape(x).cols, w.cols, "the width of weight");
   if (bias.id >= 0) {
     check::shape("linear", "bias", g.value(bias), 1, w.rows);

@@ -67,8 +67,7 @@ struct scaled_cosine_kernel {
     const double seed = static_cast<double>(*d_value) * scale(options, prediction.rows);
     for (index_t r = 0; r < prediction.rows; ++r) {
       const angle a = measure(prediction.row(r), target.row(r), options.norm_floor);
-      const double factor =
-          -seed * options.exponent * std::pow(a.distance, options.exponent - 1) / a.prediction_norm;
+      const double factor = -seed * options.exponent * std::pow(a.distance, options.exponent - 1) / a.prediction_norm;
       const double along = a.floored ? 0 : a.cosine;  // what lengthening the row does not change
       for (index_t c = 0; c < prediction.cols; ++c) {
         const double p = static_cast<double>(prediction(r, c)) / a.prediction_norm;

@@ -10,7 +10,8 @@ namespace detail {
 
 template <class Backend>
 struct softmax_kernel {
-  static_assert(std::same_as<Backend, backend::cpu>, "device data: include <stroma/nn/softmax.cuh> and compile with nvcc");
+  static_assert(std::same_as<Backend, backend::cpu>,
+                "device data: include <stroma/nn/softmax.cuh> and compile with nvcc");
 
   /// Rows on one worker; `room` has x.cols elements and is used where out's columns are apart.
   template <class S, class T>
@@ -25,9 +26,10 @@ struct softmax_kernel {
   }
   template <class S, class T>
   static void forward(cpu_context& ctx, matrix_view<const S> x, matrix_view<T> out) {
-    for_each_tile<T>(ctx, x.rows, tile_scratch<T>::padded(x.cols), [&](index_t first, index_t count, tile_scratch<T>& scratch) {
-      rows(x.middle_rows(first, count), out.middle_rows(first, count), scratch.take(x.cols));
-    });
+    for_each_tile<T>(ctx, x.rows, tile_scratch<T>::padded(x.cols),
+                     [&](index_t first, index_t count, tile_scratch<T>& scratch) {
+                       rows(x.middle_rows(first, count), out.middle_rows(first, count), scratch.take(x.cols));
+                     });
   }
   template <class T>
   static void backward(cpu_context& ctx, matrix_view<const T> p, matrix_view<const T> d_out, matrix_view<T> d_x) {
@@ -40,13 +42,15 @@ struct softmax_kernel {
     });
   }
   template <class T>
-  static void segmented_backward(cpu_context& ctx, matrix_view<const T> p, vector_view<const index_t> offsets, matrix_view<const T> d_out,
-                                 matrix_view<T> d_x) {
+  static void segmented_backward(cpu_context& ctx, matrix_view<const T> p, vector_view<const index_t> offsets,
+                                 matrix_view<const T> d_out, matrix_view<T> d_x) {
     ctx.parallel(offsets.size - 1, [&](index_t b, int) {
       for (index_t h = 0; h < p.cols; ++h) {
         double mean = 0;
-        for (index_t i = offsets[b]; i < offsets[b + 1]; ++i) mean += static_cast<double>(p(i, h)) * static_cast<double>(d_out(i, h));
-        for (index_t i = offsets[b]; i < offsets[b + 1]; ++i) d_x(i, h) += p(i, h) * (d_out(i, h) - static_cast<T>(mean));
+        for (index_t i = offsets[b]; i < offsets[b + 1]; ++i)
+          mean += static_cast<double>(p(i, h)) * static_cast<double>(d_out(i, h));
+        for (index_t i = offsets[b]; i < offsets[b + 1]; ++i)
+          d_x(i, h) += p(i, h) * (d_out(i, h) - static_cast<T>(mean));
       }
     });
   }
@@ -91,13 +95,17 @@ node softmax(graph<T, Backend>& g, node x) {
   const index_t cols = g.shape(x).cols;
   if constexpr (primitives<Backend>::evaluates_by_rows)
     if (!g.recording())
-      return g.emit_by_rows(x, cols, [=](const graph<T, Backend>& from, index_t first, auto tile, tile_scratch<T>& scratch) {
-        from.visit_rows(x, first, tile.rows, scratch, [&](auto rows) { kernel::rows(rows, tile, static_cast<T*>(nullptr)); });
-      });
+      return g.emit_by_rows(x, cols,
+                            [=](const graph<T, Backend>& from, index_t first, auto tile, tile_scratch<T>& scratch) {
+                              from.visit_rows(x, first, tile.rows, scratch,
+                                              [&](auto rows) { kernel::rows(rows, tile, static_cast<T*>(nullptr)); });
+                            });
   const auto emitted = g.emit_rows_of(x, cols, {x});
   const node out = emitted.first;
   g.visit(x, [&](auto rows) { kernel::forward(g.context(), rows, emitted.second); });
-  g.on_backward(out, [=](graph<T, Backend>& r) { kernel::backward(r.context(), r.value(out), r.gradient(out), r.gradient_of(x)); });
+  g.on_backward(out, [=](graph<T, Backend>& r) {
+    kernel::backward(r.context(), r.value(out), r.gradient(out), r.gradient_of(x));
+  });
   return out;
 }
 
@@ -107,7 +115,8 @@ node softmax(graph<T, Backend>& g, node x) {
 /// @param e [N, H] scores   @param offsets [segments + 1] from 0 to N, never falling   @param out [N, H]; may be e
 /// Cost: O(N H) time and scratch. A segment's bits depend on that segment alone.   @throws shape_error
 template <execution_context Context, matrix_like E, vector_like Offsets, matrix_like P>
-  requires same_space<Context, E, Offsets, P> && std::same_as<scalar_of<Offsets>, index_t> && std::same_as<scalar_of<E>, scalar_of<P>>
+  requires same_space<Context, E, Offsets, P> && std::same_as<scalar_of<Offsets>, index_t> &&
+           std::same_as<scalar_of<E>, scalar_of<P>>
 void segmented_softmax(Context& ctx, const E& e, const Offsets& offsets, P&& out) {
   const auto v = as_const_view(e);
   const auto o = as_const_view(offsets);
@@ -148,7 +157,8 @@ node segmented_softmax(graph<T, Backend>& g, node e) {
   const node out = emitted.first;
   ops::segmented_softmax(g.context(), v, offsets, emitted.second);
   g.on_backward(out, [=](graph<T, Backend>& r) {
-    detail::softmax_kernel<Backend>::segmented_backward(r.context(), r.value(out), offsets, r.gradient(out), r.gradient_of(e));
+    detail::softmax_kernel<Backend>::segmented_backward(r.context(), r.value(out), offsets, r.gradient(out),
+                                                        r.gradient_of(e));
   });
   return out;
 }

@@ -25,23 +25,26 @@ enum class decay_coupling { coupled, decoupled };
 
 template <class T>
 struct adam_factors {
-  T fresh1;            ///< 1 - beta1
-  T beta2, fresh2;     ///< beta2, 1 - beta2
-  T correction2;       ///< 1 / sqrt(1 - beta2^t)
+  T fresh1;         ///< 1 - beta1
+  T beta2, fresh2;  ///< beta2, 1 - beta2
+  T correction2;    ///< 1 / sqrt(1 - beta2^t)
   T epsilon;
-  T step;              ///< rate / (1 - beta1^t)
-  T decay;             ///< coupled: wd, decoupled: 1 - rate wd
+  T step;   ///< rate / (1 - beta1^t)
+  T decay;  ///< coupled: wd, decoupled: 1 - rate wd
 };
 
 template <class Backend>
 struct adam_kernel {
-  static_assert(std::same_as<Backend, backend::cpu>, "device data: include <stroma/optim/adam.cuh> and compile with nvcc");
+  static_assert(std::same_as<Backend, backend::cpu>,
+                "device data: include <stroma/optim/adam.cuh> and compile with nvcc");
 
   /// One pass over a parameter and its moments; a gradient of non-const elements becomes zero.
   template <decay_coupling Coupling, class T, class G, int Lanes = native_lanes<T>>
-  static void run(cpu_context& ctx, index_t count, T* parameter, G* gradient, T* first, T* second, const adam_factors<T>& by) {
+  static void run(cpu_context& ctx, index_t count, T* parameter, G* gradient, T* first, T* second,
+                  const adam_factors<T>& by) {
     using s = update_simd<T, Lanes>;
-    const auto fresh1 = s::set(by.fresh1), beta2 = s::set(by.beta2), fresh2 = s::set(by.fresh2), epsilon = s::set(by.epsilon);
+    const auto fresh1 = s::set(by.fresh1), beta2 = s::set(by.beta2), fresh2 = s::set(by.fresh2),
+               epsilon = s::set(by.epsilon);
     const auto correction2 = s::set(by.correction2), step = s::set(by.step), decay = s::set(by.decay);
     update_elements<T, Lanes>(
         ctx, count,
@@ -98,13 +101,14 @@ struct adaptive_moments {
     using T = typename Array::value_type;
     const auto t = static_cast<double>(steps);
     const double decay = decay_of<Array>(options.weight_decay, options.decay);
-    return adam_factors<T>{.fresh1 = static_cast<T>(1 - options.beta1),
-                           .beta2 = static_cast<T>(options.beta2),
-                           .fresh2 = static_cast<T>(1 - options.beta2),
-                           .correction2 = static_cast<T>(1 / std::sqrt(1 - std::pow(options.beta2, t))),
-                           .epsilon = static_cast<T>(options.epsilon),
-                           .step = static_cast<T>(learning_rate / (1 - std::pow(options.beta1, t))),
-                           .decay = static_cast<T>(Coupling == decay_coupling::coupled ? decay : 1 - learning_rate * decay)};
+    return adam_factors<T>{
+        .fresh1 = static_cast<T>(1 - options.beta1),
+        .beta2 = static_cast<T>(options.beta2),
+        .fresh2 = static_cast<T>(1 - options.beta2),
+        .correction2 = static_cast<T>(1 / std::sqrt(1 - std::pow(options.beta2, t))),
+        .epsilon = static_cast<T>(options.epsilon),
+        .step = static_cast<T>(learning_rate / (1 - std::pow(options.beta1, t))),
+        .decay = static_cast<T>(Coupling == decay_coupling::coupled ? decay : 1 - learning_rate * decay)};
   }
   template <class Context, class Gradient>
   void update(Context& ctx, Model& model, Gradient& gradient, double learning_rate) {
@@ -112,8 +116,8 @@ struct adaptive_moments {
     ++steps;
     for_each_parameter(
         [&](std::string_view, auto& p, auto& g, auto& m, auto& v) {
-          adam_kernel<typename Context::backend>::template run<Coupling>(ctx, p.size(), p.data(), g.data(), m.data(), v.data(),
-                                                                         factors_of(p, learning_rate));
+          adam_kernel<typename Context::backend>::template run<Coupling>(ctx, p.size(), p.data(), g.data(), m.data(),
+                                                                         v.data(), factors_of(p, learning_rate));
         },
         model, gradient, first, second);
   }

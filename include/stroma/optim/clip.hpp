@@ -15,7 +15,8 @@ namespace detail {
 
 template <class Backend>
 struct clip_kernel {
-  static_assert(std::same_as<Backend, backend::cpu>, "device data: include <stroma/optim/clip.cuh> and compile with nvcc");
+  static_assert(std::same_as<Backend, backend::cpu>,
+                "device data: include <stroma/optim/clip.cuh> and compile with nvcc");
 
   /// The sum of squares, in an order that depends on the count alone.
   template <class T>
@@ -23,7 +24,8 @@ struct clip_kernel {
     auto scratch = ctx.workspace().open();
     const index_t pieces = (count + update_piece - 1) / update_piece;
     double* const sums = scratch.template take<double>(pieces);
-    for_each_piece(ctx, count, [&](index_t first, index_t part) { sums[first / update_piece] = of_piece(part, x + first); });
+    for_each_piece(ctx, count,
+                   [&](index_t first, index_t part) { sums[first / update_piece] = of_piece(part, x + first); });
     double sum = 0;
     for (index_t i = 0; i < pieces; ++i) sum += sums[i];
     return sum;
@@ -56,7 +58,8 @@ struct clip_kernel {
   template <class T, int Lanes>
   static void scale_by(cpu_context& ctx, index_t count, T factor, T* x) {
     using s = update_simd<T, Lanes>;
-    update_elements<T, Lanes>(ctx, count, [by = s::set(factor)](auto& v) { v = s::mul(v, by); }, x);
+    update_elements<T, Lanes>(
+        ctx, count, [by = s::set(factor)](auto& v) { v = s::mul(v, by); }, x);
   }
 };
 

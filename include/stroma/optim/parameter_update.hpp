@@ -34,8 +34,8 @@ void for_each_piece(Context& ctx, index_t count, Body&& body) {
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wignored-attributes"  // g++: vector types as template arguments
-/// Packets of at most 256 bits: g++ 12 warns of its own 512-bit roots (bug 105593), and where every element costs a root
-/// and a division, or waits for memory, wider ones gain nothing. `Lanes` keeps code of different SIMD flags apart.
+/// Packets of at most 256 bits: g++ 12 warns of its own 512-bit roots (bug 105593), and where every element costs a
+/// root and a division, or waits for memory, wider ones gain nothing. `Lanes` keeps code of different SIMD flags apart.
 template <class T, int Lanes>
 struct update_simd {
   using whole = typename simd<T, Lanes>::packet;
@@ -106,7 +106,8 @@ template <class Array>
 template <class Model, class... State>
 void check_update(std::string_view function, double learning_rate, const Model& model, const State&... state) {
   if (!std::isfinite(learning_rate) || learning_rate < 0)
-    throw value_error(error_message(function, "learning_rate", number_text(learning_rate), "a finite number of 0 or more"));
+    throw value_error(
+        error_message(function, "learning_rate", number_text(learning_rate), "a finite number of 0 or more"));
   for_each_parameter(
       [&](std::string_view name, const auto& p, const auto&... others) {
         const auto check = [&](const auto& other) {

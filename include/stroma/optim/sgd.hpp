@@ -31,7 +31,8 @@ struct sgd_factors {
 
 template <class Backend>
 struct sgd_kernel {
-  static_assert(std::same_as<Backend, backend::cpu>, "device data: include <stroma/optim/sgd.cuh> and compile with nvcc");
+  static_assert(std::same_as<Backend, backend::cpu>,
+                "device data: include <stroma/optim/sgd.cuh> and compile with nvcc");
 
   /// One pass over a parameter and its velocity; a gradient of non-const elements becomes zero.
   template <class T, class G, int Lanes = native_lanes<T>>
@@ -80,7 +81,8 @@ struct sgd {
   explicit sgd(const Model& model, const sgd_options& wanted = {}) : options(wanted) {
     check::require(wanted.momentum >= 0 && wanted.momentum < 1, "sgd", "options.momentum", number_text(wanted.momentum),
                    "0 to below 1");
-    check::require(wanted.weight_decay >= 0, "sgd", "options.weight_decay", number_text(wanted.weight_decay), "0 or more");
+    check::require(wanted.weight_decay >= 0, "sgd", "options.weight_decay", number_text(wanted.weight_decay),
+                   "0 or more");
     check::require(wanted.momentum > 0 || wanted.kind == momentum_kind::classical, "sgd", "options.kind",
                    "nesterov without momentum", "a momentum above 0");
     if (wanted.momentum > 0) velocity.emplace(zeros_like(model));
@@ -112,11 +114,9 @@ struct sgd {
     };
     if (velocity.has_value()) {
       detail::check_update("sgd::step", learning_rate, model, gradient, *velocity);
-      for_each_parameter(
-          [&](std::string_view, auto& p, auto& g, auto& v) {
-            kernel::run(ctx, p.size(), p.data(), g.data(), v.data(), factors_of(p));
-          },
-          model, gradient, *velocity);
+      for_each_parameter([&](std::string_view, auto& p, auto& g,
+                             auto& v) { kernel::run(ctx, p.size(), p.data(), g.data(), v.data(), factors_of(p)); },
+                         model, gradient, *velocity);
     } else {
       detail::check_update("sgd::step", learning_rate, model, gradient);
       for_each_parameter(

@@ -30,7 +30,8 @@ void attention_pool(Context& ctx, const Bags& bags, const attention_view<const T
   detail::check_attention("attention_pool", x.instances.cols, parameters);
   detail::check_attention_output("attention_pool", x.offsets, x.instances.cols, parameters, out);
   detail::check_bags("attention_pool", x.offsets, options.mask);
-  detail::attention_kernel<typename Context::backend>::forward(ctx, detail::stored_rows{x.instances}, x.offsets, parameters, out, options);
+  detail::attention_kernel<typename Context::backend>::forward(ctx, detail::stored_rows{x.instances}, x.offsets,
+                                                               parameters, out, options);
 }
 
 /// Adds the gradients of attention_pool. `forward` is what attention_pool gave, with hidden and gate, which are
@@ -40,18 +41,22 @@ void attention_pool(Context& ctx, const Bags& bags, const attention_view<const T
 template <execution_context Context, bag_like Bags, class T>
   requires same_space<Context, Bags>
 void attention_pool_backward(Context& ctx, const Bags& bags, const attention_view<const T, space_of<Bags>>& parameters,
-                             const attention_output<T, space_of<Bags>>& forward, const attention_derivative<T, space_of<Bags>>& derivative,
-                             const attention_gradients<T, space_of<Bags>>& gradients, const attention_options& options = {}) {
+                             const attention_output<T, space_of<Bags>>& forward,
+                             const attention_derivative<T, space_of<Bags>>& derivative,
+                             const attention_gradients<T, space_of<Bags>>& gradients,
+                             const attention_options& options = {}) {
   const auto x = as_const_view(bags);
   check::offsets("attention_pool_backward", "offsets", x.offsets, x.instances.rows);
   detail::check_attention("attention_pool_backward", x.instances.cols, parameters);
   detail::check_attention_output("attention_pool_backward", x.offsets, x.instances.cols, parameters, forward);
-  check::shape("attention_pool_backward", "forward.hidden", forward.hidden, x.instances.rows, parameters.hidden_weight.rows);
+  check::shape("attention_pool_backward", "forward.hidden", forward.hidden, x.instances.rows,
+               parameters.hidden_weight.rows);
   check::shape("attention_pool_backward", "derivative.slide", derivative.slide, forward.slide.rows, forward.slide.cols);
   if (gradients.instances.data != nullptr)
-    check::shape("attention_pool_backward", "gradients.instances", gradients.instances, x.instances.rows, x.instances.cols);
-  detail::attention_kernel<typename Context::backend>::backward(ctx, x.instances, x.offsets, parameters, forward, derivative, gradients,
-                                                                options, false);
+    check::shape("attention_pool_backward", "gradients.instances", gradients.instances, x.instances.rows,
+                 x.instances.cols);
+  detail::attention_kernel<typename Context::backend>::backward(ctx, x.instances, x.offsets, parameters, forward,
+                                                                derivative, gradients, options, false);
 }
 
 /// What attention_pool gives on a graph.
@@ -79,9 +84,14 @@ struct attention_nodes {
   /// Where their gradients go; empty for those that need none.
   template <class T, class Backend>
   attention_view<T, typename Backend::space> gradients(graph<T, Backend>& g) const {
-    const auto matrix = [&](node n) { return g.needs_gradient(n) ? g.gradient_of(n) : matrix_view<T, typename Backend::space>{}; };
-    const auto vector = [&](node n) { return g.needs_gradient(n) ? g.gradient_of(n).row(0) : vector_view<T, typename Backend::space>{}; };
-    return {matrix(hidden_weight), vector(hidden_bias), matrix(gate_weight), vector(gate_bias), matrix(score_weight), vector(score_bias)};
+    const auto matrix = [&](node n) {
+      return g.needs_gradient(n) ? g.gradient_of(n) : matrix_view<T, typename Backend::space>{};
+    };
+    const auto vector = [&](node n) {
+      return g.needs_gradient(n) ? g.gradient_of(n).row(0) : vector_view<T, typename Backend::space>{};
+    };
+    return {matrix(hidden_weight), vector(hidden_bias),  matrix(gate_weight),
+            vector(gate_bias),     matrix(score_weight), vector(score_bias)};
   }
 };
 
@@ -118,19 +128,22 @@ pooled attention_pool(graph<T, Backend>& g, node instances, const Attention& lay
   }
 
   const index_t heads = parameters.score_weight.rows, width = parameters.hidden_weight.rows;
-  const auto parents = {instances, n.hidden_weight, n.hidden_bias, n.gate_weight, n.gate_bias, n.score_weight, n.score_bias};
+  const auto parents = {instances,   n.hidden_weight, n.hidden_bias, n.gate_weight,
+                        n.gate_bias, n.score_weight,  n.score_bias};
   const auto [attention, p] = g.emit_rows_of(instances, heads, parents);
   const auto [slide, s] = g.emit(offsets.size - 1, heads * cols, parents);
   attention_output<T, typename Backend::space> out{s, p, {}, {}};
   if (!g.recording()) {
-    kernel::forward(g.context(), detail::graph_rows<T, Backend>{&g, instances, rows, cols}, offsets, parameters, out, options);
+    kernel::forward(g.context(), detail::graph_rows<T, Backend>{&g, instances, rows, cols}, offsets, parameters, out,
+                    options);
     return {slide, attention};
   }
   if (g.needs_gradient(slide)) {
     out.hidden = {g.template take<T>(rows * width), rows, width};
     if (parameters.gate_weight.data != nullptr) out.gate = {g.template take<T>(rows * width), rows, width};
   }
-  g.visit(instances, [&](auto x) { kernel::forward(g.context(), detail::stored_rows{x}, offsets, parameters, out, options); });
+  g.visit(instances,
+          [&](auto x) { kernel::forward(g.context(), detail::stored_rows{x}, offsets, parameters, out, options); });
   // Recorded on the later node, so both derivatives are known when it runs.
   g.on_backward(slide, [=, slide = slide, attention = attention](graph<T, Backend>& r) {
     attention_derivative<T, typename Backend::space> d{r.gradient(slide), r.gradient(attention)};
@@ -141,7 +154,8 @@ pooled attention_pool(graph<T, Backend>& g, node instances, const Attention& lay
       gradients.instances = target.gradient;
       fresh = target.fresh;
     }
-    r.visit(instances, [&](auto x) { kernel::backward(r.context(), x, offsets, n.views(r), out, d, gradients, options, fresh); });
+    r.visit(instances,
+            [&](auto x) { kernel::backward(r.context(), x, offsets, n.views(r), out, d, gradients, options, fresh); });
   });
   return {slide, attention};
 }

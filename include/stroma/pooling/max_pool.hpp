@@ -16,7 +16,7 @@ struct max_pool_options {
 /// What max_pool gives: the maxima, and where they were found.
 template <class T, class Space = host_space>
 struct max_pool_output {
-  matrix_view<T, Space> value{};       ///< [B, D]
+  matrix_view<T, Space> value{};        ///< [B, D]
   matrix_view<index_t, Space> first{};  ///< [B, D] or empty: the first row of `instances` that holds the maximum
 };
 
@@ -24,11 +24,13 @@ namespace detail {
 
 template <class Backend>
 struct max_pool_kernel {
-  static_assert(std::same_as<Backend, backend::cpu>, "device data: include <stroma/pooling/max_pool.cuh> and compile with nvcc");
+  static_assert(std::same_as<Backend, backend::cpu>,
+                "device data: include <stroma/pooling/max_pool.cuh> and compile with nvcc");
 
   /// Of two candidates in order the later, where it is larger, or the first NaN.
   template <class T, class Packet>
-  static EIGEN_STRONG_INLINE Packet choose(const Packet& x, const Packet& best, const Packet& if_x, const Packet& if_best) {
+  static EIGEN_STRONG_INLINE Packet choose(const Packet& x, const Packet& best, const Packet& if_x,
+                                           const Packet& if_best) {
     using s = simd<T>;
     const Packet larger = s::select(s::less(best, x), if_x, if_best);
     return s::select(s::equal(best, best), s::select(s::equal(x, x), larger, if_x), if_best);
@@ -55,23 +57,27 @@ struct max_pool_kernel {
       }
       index_t j = 0;
       for (; j + s::lanes <= cols; j += s::lanes)
-        take(j, [](const T* p) { return s::load(p); }, [](T* p, const auto& v) { s::store(p, v); });
+        take(
+            j, [](const T* p) { return s::load(p); }, [](T* p, const auto& v) { s::store(p, v); });
       if (const index_t rest = cols - j; rest > 0)
-        take(j, [rest](const T* p) { return s::load_part(p, rest); }, [rest](T* p, const auto& v) { s::store_part(p, rest, v); });
+        take(
+            j, [rest](const T* p) { return s::load_part(p, rest); },
+            [rest](T* p, const auto& v) { s::store_part(p, rest, v); });
     });
     if (!any) std::fill_n(row, cols, T(-1));
   }
 
   template <class Rows, class T>
-  static void forward(cpu_context& ctx, const Rows& source, vector_view<const index_t> offsets, const max_pool_output<T>& out,
-                      const pool_request& request) {
+  static void forward(cpu_context& ctx, const Rows& source, vector_view<const index_t> offsets,
+                      const max_pool_output<T>& out, const pool_request& request) {
     const index_t cols = out.value.cols;
     auto frame = ctx.workspace().open();
     T* const values = frame.template take<T>(segment_part_count(offsets) * cols);
     T* const rows = frame.template take<T>(segment_part_count(offsets) * cols);
-    for_each_instance_tile<T>(ctx, source, cols, offsets, request, [&](const segment_part&, index_t number, const auto& instances) {
-      part_maxima(cols, instances, values + number * cols, rows + number * cols);
-    });
+    for_each_instance_tile<T>(ctx, source, cols, offsets, request,
+                              [&](const segment_part&, index_t number, const auto& instances) {
+                                part_maxima(cols, instances, values + number * cols, rows + number * cols);
+                              });
     for_each_bag(offsets, [&](index_t b, index_t first, index_t parts) {
       for (index_t j = 0; j < cols; ++j) {
         T best{};
@@ -107,7 +113,8 @@ struct max_pool_kernel {
 /// features that are not finite (unless options.check_values is false)
 template <execution_context Context, bag_like Bags, class T>
   requires same_space<Context, Bags> && (std::same_as<scalar_of<Bags>, T> || is_narrow<scalar_of<Bags>>)
-void max_pool(Context& ctx, const Bags& bags, const max_pool_output<T, space_of<Bags>>& out, const max_pool_options& options = {}) {
+void max_pool(Context& ctx, const Bags& bags, const max_pool_output<T, space_of<Bags>>& out,
+              const max_pool_options& options = {}) {
   const auto x = as_const_view(bags);
   detail::check_pool("max_pool", x.offsets, x.instances.rows, x.instances.cols, out.value, options.mask);
   if (out.first.data != nullptr) check::shape("max_pool", "first", out.first, out.value.rows, out.value.cols);
@@ -126,7 +133,8 @@ void max_pool(Context& ctx, const Bags& bags, Y&& out, const max_pool_options& o
 /// @param first [B, D] as max_pool gave it   @param d_out [B, D]   @param d_x [N, D] gradients of the instances
 /// Cost: O(B D).   @throws shape_error, value_error (a row that d_x does not have)
 template <execution_context Context, matrix_like First, matrix_like D, matrix_like Gradients>
-  requires same_space<Context, First, D, Gradients> && std::same_as<scalar_of<First>, index_t> && std::same_as<scalar_of<D>, scalar_of<Gradients>>
+  requires same_space<Context, First, D, Gradients> && std::same_as<scalar_of<First>, index_t> &&
+           std::same_as<scalar_of<D>, scalar_of<Gradients>>
 void max_pool_backward(Context& ctx, const First& first, const D& d_out, Gradients&& d_x) {
   const auto at = as_const_view(first);
   const auto d = as_const_view(d_out);
@@ -137,7 +145,8 @@ void max_pool_backward(Context& ctx, const First& first, const D& d_out, Gradien
     for (index_t b = 0; b < at.rows; ++b)
       for (index_t j = 0; j < at.cols; ++j)
         if (at(b, j) < 0 || at(b, j) >= target.rows)
-          throw value_error(error_message("max_pool_backward", "first", std::to_string(at(b, j)), "0 to " + std::to_string(target.rows - 1)));
+          throw value_error(error_message("max_pool_backward", "first", std::to_string(at(b, j)),
+                                          "0 to " + std::to_string(target.rows - 1)));
   detail::max_pool_kernel<typename Context::backend>::backward(ctx, at, d, target);
 }
 
@@ -153,11 +162,14 @@ node max_pool(graph<T, Backend>& g, node instances, const max_pool_options& opti
   const auto emitted = g.emit(offsets.size - 1, extents.cols, {instances});
   const node out = emitted.first;
   max_pool_output<T, space> result{emitted.second, {}};
-  if (g.needs_gradient(out)) result.first = {g.template take<index_t>((offsets.size - 1) * extents.cols), offsets.size - 1, extents.cols};
-  kernel::forward(g.context(), detail::graph_rows<T, Backend>{&g, instances, extents.rows, extents.cols}, offsets, result,
-                  {"max_pool", options.mask, options.check_values});
+  if (g.needs_gradient(out))
+    result.first = {g.template take<index_t>((offsets.size - 1) * extents.cols), offsets.size - 1, extents.cols};
+  kernel::forward(g.context(), detail::graph_rows<T, Backend>{&g, instances, extents.rows, extents.cols}, offsets,
+                  result, {"max_pool", options.mask, options.check_values});
   const matrix_view<const index_t, space> first = result.first;
-  g.on_backward(out, [=](graph<T, Backend>& r) { kernel::backward(r.context(), first, r.gradient(out), r.gradient_of(instances)); });
+  g.on_backward(out, [=](graph<T, Backend>& r) {
+    kernel::backward(r.context(), first, r.gradient(out), r.gradient_of(instances));
+  });
   return out;
 }
 

@@ -17,20 +17,23 @@ namespace detail {
 
 template <class Backend>
 struct mean_pool_kernel {
-  static_assert(std::same_as<Backend, backend::cpu>, "device data: include <stroma/pooling/mean_pool.cuh> and compile with nvcc");
+  static_assert(std::same_as<Backend, backend::cpu>,
+                "device data: include <stroma/pooling/mean_pool.cuh> and compile with nvcc");
 
   template <class Rows, class T>
-  static void forward(cpu_context& ctx, const Rows& source, vector_view<const index_t> offsets, matrix_view<T> out, const pool_request& request) {
+  static void forward(cpu_context& ctx, const Rows& source, vector_view<const index_t> offsets, matrix_view<T> out,
+                      const pool_request& request) {
     using s = simd<T>;
     const index_t cols = out.cols;
     auto frame = ctx.workspace().open();
     T* const sums = frame.template take<T>(segment_part_count(offsets) * cols);
     const auto add = [](const auto& a, const auto& b) { return s::add(a, b); };
-    for_each_instance_tile<T>(ctx, source, cols, offsets, request, [&](const segment_part&, index_t number, const auto& instances) {
-      T* const sum = sums + number * cols;
-      std::fill_n(sum, cols, T(0));
-      instances([&](index_t, const T* row) { map_packets(cols, sum, row, sum, add); });
-    });
+    for_each_instance_tile<T>(ctx, source, cols, offsets, request,
+                              [&](const segment_part&, index_t number, const auto& instances) {
+                                T* const sum = sums + number * cols;
+                                std::fill_n(sum, cols, T(0));
+                                instances([&](index_t, const T* row) { map_packets(cols, sum, row, sum, add); });
+                              });
     for_each_bag(offsets, [&](index_t b, index_t first, index_t parts) {
       T* const sum = sums + first * cols;
       for (index_t p = 1; p < parts; ++p) map_packets(cols, sum, sum + p * cols, sum, add);
@@ -39,8 +42,8 @@ struct mean_pool_kernel {
     });
   }
   template <class T>
-  static void backward(cpu_context& ctx, vector_view<const index_t> offsets, matrix_view<const T> d_out, matrix_view<T> d_x,
-                       vector_view<const std::uint8_t> mask) {
+  static void backward(cpu_context& ctx, vector_view<const index_t> offsets, matrix_view<const T> d_out,
+                       matrix_view<T> d_x, vector_view<const std::uint8_t> mask) {
     auto frame = ctx.workspace().open();
     T* const share = frame.template take<T>(d_out.rows * d_out.cols);
     for (index_t b = 0; b < d_out.rows; ++b) {
@@ -62,8 +65,8 @@ struct mean_pool_kernel {
 /// Mean of the instances of every bag: out(b, j) = mean over n in bag b of x(n, j).
 /// @param bags [N, D] instances and the offsets of B bags; in the scalar of out, half or bfloat16 (widened by tiles)
 /// @param out  [B, D] overwritten
-/// Cost: O(N D), scratch for one tile a thread and the sums of all tiles. Tiles are counted from the first row of a bag,
-/// so a bag's result does not depend on the other bags or on the number of threads.
+/// Cost: O(N D), scratch for one tile a thread and the sums of all tiles. Tiles are counted from the first row of a
+/// bag, so a bag's result does not depend on the other bags or on the number of threads.
 /// @throws shape_error  extents; a bag without instances   @throws value_error  a bag whose instances are all masked;
 /// features that are not finite (unless options.check_values is false)
 template <execution_context Context, bag_like Bags, matrix_like Y>
@@ -101,9 +104,11 @@ node mean_pool(graph<T, Backend>& g, node instances, const mean_pool_options& op
   const auto mask = g.keep(options.mask);
   const auto emitted = g.emit(offsets.size - 1, extents.cols, {instances});
   const node out = emitted.first;
-  kernel::forward(g.context(), detail::graph_rows<T, Backend>{&g, instances, extents.rows, extents.cols}, offsets, emitted.second,
-                  {"mean_pool", mask, options.check_values});
-  g.on_backward(out, [=](graph<T, Backend>& r) { kernel::backward(r.context(), offsets, r.gradient(out), r.gradient_of(instances), mask); });
+  kernel::forward(g.context(), detail::graph_rows<T, Backend>{&g, instances, extents.rows, extents.cols}, offsets,
+                  emitted.second, {"mean_pool", mask, options.check_values});
+  g.on_backward(out, [=](graph<T, Backend>& r) {
+    kernel::backward(r.context(), offsets, r.gradient(out), r.gradient_of(instances), mask);
+  });
   return out;
 }
 

@@ -94,8 +94,8 @@ struct concordance_kernel {
     const auto number = [](Sum s) { return static_cast<double>(s); };
     const double value = comparable > 0 ? (number(concordant) + number(tied) / 2) / number(comparable)
                                         : std::numeric_limits<double>::quiet_NaN();
-    return {value,        number(concordant),             number(discordant),
-            number(tied), number(tied_times - tied_both), number(tied_both)};
+    return {
+        value, number(concordant), number(discordant), number(tied), number(tied_times - tied_both), number(tied_both)};
   }
 
   /// Stable merge sort by score, bottom up; the sum over events of the weights before them whose score is not above.

@@ -19,8 +19,8 @@ struct cox_options {
 
 template <class T, class Space = host_space>
 struct cox_output {
-  T* value{};                          ///< one number
-  vector_view<T, Space> gradient{};    ///< [N] d value / d score, overwritten; empty: not computed
+  T* value{};                        ///< one number
+  vector_view<T, Space> gradient{};  ///< [N] d value / d score, overwritten; empty: not computed
 };
 
 namespace detail {
@@ -32,9 +32,9 @@ struct cox_kernel {
 
   /// The sums at a death time, all in units of exp(peak), where peak is the largest score at risk.
   struct risk_set {
-    double peak, others, tied;    ///< sum over those at risk who do not die now, and over those who do
+    double peak, others, tied;       ///< sum over those at risk who do not die now, and over those who do
     double tied_weight, tied_score;  ///< sum of w, and of w (score - peak), over the deaths
-    index_t deaths;               ///< of positive weight
+    index_t deaths;                  ///< of positive weight
   };
 
   template <class T>

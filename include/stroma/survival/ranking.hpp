@@ -207,8 +207,8 @@ node ranking(graph<T, Backend>& g, node prediction, const Times& time, const Eve
 template <class T, class Backend>
 node ranking(graph<T, Backend>& g, node prediction, const risk_order<Backend>& order,
              const ranking_options& options = {}) {
-  return detail::record_ranking(
-      g, prediction, [&](const auto& p, const auto& out) { ranking(g.context(), p, order, out, options); });
+  return detail::record_ranking(g, prediction,
+                                [&](const auto& p, const auto& out) { ranking(g.context(), p, order, out, options); });
 }
 
 }  // namespace stroma

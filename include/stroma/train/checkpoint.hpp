@@ -38,7 +38,8 @@ namespace detail {
 inline constexpr std::string_view checkpoint_format = "stroma checkpoint", checkpoint_version = "1";
 
 template <class X>
-concept single_number = std::same_as<X, std::int64_t> || std::same_as<X, std::uint64_t> || std::same_as<X, bool> || std::same_as<X, double>;
+concept single_number =
+    std::same_as<X, std::int64_t> || std::same_as<X, std::uint64_t> || std::same_as<X, bool> || std::same_as<X, double>;
 template <class X>
 concept number = single_number<X> || std::same_as<X, std::vector<double>>;
 template <class X>
@@ -50,7 +51,8 @@ void walk_numbers(dotted_name& path, F& f, X& x) {
   if constexpr (number<type>) {
     f(path.view(), x);
   } else {
-    static_assert(with_numbers<type>, "checkpoint: numbers are int64_t, uint64_t, bool, double, std::vector<double> or parts with numbers");
+    static_assert(with_numbers<type>,
+                  "checkpoint: numbers are int64_t, uint64_t, bool, double, std::vector<double> or parts with numbers");
     std::apply(
         [&](const auto&... part) {
           (
@@ -74,12 +76,14 @@ void for_each_number(F&& f, State& state) {
 
 /// In the file a number is a tensor of one F64 or I64, the bits of unsigned ones as they are.
 template <class X>
-using number_in_file = std::conditional_t<std::same_as<X, double> || std::same_as<X, std::vector<double>>, double, std::int64_t>;
+using number_in_file =
+    std::conditional_t<std::same_as<X, double> || std::same_as<X, std::vector<double>>, double, std::int64_t>;
 
 template <class State>
 [[nodiscard]] std::vector<tensor_source> checkpoint_tensors(const State& state, std::deque<std::int64_t>& integers) {
   std::vector<tensor_source> tensors;
-  for_each_parameter([&](std::string_view name, const auto& p) { tensors.push_back(named_tensor(std::string(name), p)); }, state);
+  for_each_parameter(
+      [&](std::string_view name, const auto& p) { tensors.push_back(named_tensor(std::string(name), p)); }, state);
   for_each_number(
       [&]<class X>(std::string_view name, const X& x) {
         vector_view<const number_in_file<X>> elements;
@@ -107,7 +111,8 @@ void check_checkpoint(const safetensors_reader& file, const State& state, const 
   const auto check_type = [&](std::string_view name, tensor_type expected) {
     known.emplace(name);
     const tensor_type found = file.at(name).type;
-    if (found != expected) refuse_tensor(file.file(), name, "dtype " + std::string(type_name(found)), type_name(expected));
+    if (found != expected)
+      refuse_tensor(file.file(), name, "dtype " + std::string(type_name(found)), type_name(expected));
   };
   for_each_parameter(
       [&](std::string_view name, const auto& p) {
@@ -124,9 +129,11 @@ void check_checkpoint(const safetensors_reader& file, const State& state, const 
       },
       state);
   for (const stored_tensor& t : file.tensors())
-    if (!known.contains(t.name)) refuse_tensor(file.file(), t.name, "nothing of that name in the state", "the state's tensors and numbers alone");
+    if (!known.contains(t.name))
+      refuse_tensor(file.file(), t.name, "nothing of that name in the state", "the state's tensors and numbers alone");
   if (text("architecture") != options.architecture)
-    refuse_file("checkpoint", file.file(), "architecture " + in_quotes(text("architecture")), in_quotes(options.architecture));
+    refuse_file("checkpoint", file.file(), "architecture " + in_quotes(text("architecture")),
+                in_quotes(options.architecture));
 }
 
 template <class State>
@@ -155,7 +162,9 @@ void copy_checkpoint(const safetensors_reader& file, State& state) {
 }  // namespace detail
 
 /// Where `save_checkpoint` keeps the checkpoint before the last: the same name and `.previous`.
-[[nodiscard]] inline std::filesystem::path previous_checkpoint(std::filesystem::path path) { return path += ".previous"; }
+[[nodiscard]] inline std::filesystem::path previous_checkpoint(std::filesystem::path path) {
+  return path += ".previous";
+}
 
 /// Writes a state to a safetensors file: tensors under their dotted names (`model.pred_head.weight`,
 /// `optimizer.first.pred_head.weight`), numbers as tensors of one element (`step`), and the architecture as metadata.
@@ -194,7 +203,8 @@ void load_checkpoint(const std::filesystem::path& path, State& state, const chec
 /// from nothing if there is neither.
 /// @throws format_error  a checkpoint of another architecture; both damaged
 template <checkpointable State>
-[[nodiscard]] resumed resume_checkpoint(const std::filesystem::path& path, State& state, const checkpoint_options& options = {}) {
+[[nodiscard]] resumed resume_checkpoint(const std::filesystem::path& path, State& state,
+                                        const checkpoint_options& options = {}) {
   const auto previous = previous_checkpoint(path);
   const bool latest_there = std::filesystem::exists(path), previous_there = std::filesystem::exists(previous);
   if (!latest_there && !previous_there) return resumed::nothing;

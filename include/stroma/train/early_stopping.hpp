@@ -31,13 +31,16 @@ struct early_stopping {
   double best_metric = std::numeric_limits<double>::quiet_NaN();
 
   /// @throws value_error  a patience below 1, a negative min_delta
-  explicit early_stopping(const Model& model, const early_stopping_options& wanted = {}) : options(wanted), best(model) {
+  explicit early_stopping(const Model& model, const early_stopping_options& wanted = {})
+      : options(wanted), best(model) {
     check::positive("early_stopping", "options.patience", wanted.patience);
-    check::require(wanted.min_delta >= 0, "early_stopping", "options.min_delta", number_text(wanted.min_delta), "0 or more");
+    check::require(wanted.min_delta >= 0, "early_stopping", "options.min_delta", number_text(wanted.min_delta),
+                   "0 or more");
   }
   static auto members(auto& self) { return std::tuple{member{"best", self.best}}; }
   static auto numbers(auto& self) {
-    return std::tuple{member{"best_epoch", self.best_epoch}, member{"waited", self.waited}, member{"best_metric", self.best_metric}};
+    return std::tuple{member{"best_epoch", self.best_epoch}, member{"waited", self.waited},
+                      member{"best_metric", self.best_metric}};
   }
 
   /// Takes note of an epoch; true when it is the best so far.
@@ -59,7 +62,8 @@ struct early_stopping {
   [[nodiscard]] bool improves(double metric) const {
     if (std::isnan(metric)) return false;
     if (best_epoch < 0) return true;
-    return options.direction == better::lower ? metric < best_metric - options.min_delta : metric > best_metric + options.min_delta;
+    return options.direction == better::lower ? metric < best_metric - options.min_delta
+                                              : metric > best_metric + options.min_delta;
   }
 };
 

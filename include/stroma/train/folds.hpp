@@ -45,12 +45,14 @@ struct label_class {
 };
 template <class T>
 [[nodiscard]] std::vector<label_class> shuffled_classes(std::string_view function, std::span<const index_t> samples,
-                                                        vector_view<const T> label, std::uint64_t seed, std::uint32_t use) {
+                                                        vector_view<const T> label, std::uint64_t seed,
+                                                        std::uint32_t use) {
   const auto at = [&](index_t i) { return widen<double>(label[i]); };
   std::vector<index_t> order(samples.begin(), samples.end());
   for (const index_t i : order) {
     check::in_range(function, "samples", i, index_t{0}, label.size - 1);
-    check::require(std::isfinite(at(i)), function, "label", "NaN or infinity at " + std::to_string(i), "finite classes");
+    check::require(std::isfinite(at(i)), function, "label", "NaN or infinity at " + std::to_string(i),
+                   "finite classes");
   }
   std::sort(order.begin(), order.end());
   check::require(std::adjacent_find(order.begin(), order.end()) == order.end(), function, "samples", "a sample twice",
@@ -124,8 +126,8 @@ template <vector_like Folds>
       (f == static_cast<index_t>(v[i]) ? s.test : s.train).push_back(i);
     }
   for (index_t f = 0; f < folds; ++f)
-    check::require(!splits[static_cast<std::size_t>(f)].test.empty(), name, "fold", "no sample in fold " + std::to_string(f),
-                   "samples in each of 0 to " + std::to_string(folds - 1));
+    check::require(!splits[static_cast<std::size_t>(f)].test.empty(), name, "fold",
+                   "no sample in fold " + std::to_string(f), "samples in each of 0 to " + std::to_string(folds - 1));
   return splits;
 }
 
@@ -145,7 +147,8 @@ void check_events(std::span<const split> splits, const Events& event) {
         any = any || e[i] == scalar_of<Events>(1);
       }
       check::require(any, "check_events", "split " + std::to_string(f),
-                     "no event among its " + std::to_string(part->size()) + (part == &splits[f].train ? " training" : " test") + " samples",
+                     "no event among its " + std::to_string(part->size()) +
+                         (part == &splits[f].train ? " training" : " test") + " samples",
                      "one at least");
     }
 }
@@ -163,7 +166,8 @@ template <vector_like Labels>
 /// @throws value_error  a fraction that leaves a part, or a class in a part (unless allowed), empty; a sample twice
 template <vector_like Labels>
   requires std::same_as<space_of<Labels>, host_space>
-[[nodiscard]] split validation_split(std::span<const index_t> samples, const Labels& label, const validation_options& options = {}) {
+[[nodiscard]] split validation_split(std::span<const index_t> samples, const Labels& label,
+                                     const validation_options& options = {}) {
   constexpr auto name = "validation_split";
   check::require(options.fraction > 0 && options.fraction < 1, name, "options.fraction", number_text(options.fraction),
                  "between 0 and 1");
@@ -172,15 +176,17 @@ template <vector_like Labels>
   for (const auto& c : detail::shuffled_classes(name, samples, as_const_view(label), options.seed, 1)) {
     seen += static_cast<double>(c.samples.size());
     // Rounding the running total, not each class, keeps the size of the whole part right.
-    const auto wanted = static_cast<index_t>(std::llround(seen * options.fraction)) - static_cast<index_t>(parts.test.size());
-    check::require(options.absent == absent_class::allow || (wanted > 0 && wanted < static_cast<index_t>(c.samples.size())), name,
-                   "label", std::to_string(c.samples.size()) + " samples of class " + number_text(c.label),
-                   "enough for both parts");
+    const auto wanted =
+        static_cast<index_t>(std::llround(seen * options.fraction)) - static_cast<index_t>(parts.test.size());
+    check::require(
+        options.absent == absent_class::allow || (wanted > 0 && wanted < static_cast<index_t>(c.samples.size())), name,
+        "label", std::to_string(c.samples.size()) + " samples of class " + number_text(c.label),
+        "enough for both parts");
     parts.test.insert(parts.test.end(), c.samples.begin(), c.samples.begin() + wanted);
     parts.train.insert(parts.train.end(), c.samples.begin() + wanted, c.samples.end());
   }
-  check::require(!parts.test.empty() && !parts.train.empty(), name, "samples", std::to_string(samples.size()) + " samples",
-                 "enough for both parts");
+  check::require(!parts.test.empty() && !parts.train.empty(), name, "samples",
+                 std::to_string(samples.size()) + " samples", "enough for both parts");
   std::sort(parts.train.begin(), parts.train.end());
   std::sort(parts.test.begin(), parts.test.end());
   return parts;

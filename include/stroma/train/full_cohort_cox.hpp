@@ -11,12 +11,12 @@ namespace stroma {
 
 template <class T, class Backend = backend::cpu>
 struct full_cohort_cox_options {
-  /// For the first pass, which needs values alone: an inference graph is faster, but draws no random numbers, so a model
-  /// with dropout must leave this empty. Empty: the recording graph makes both passes, with the same draws.
+  /// For the first pass, which needs values alone: an inference graph is faster, but draws no random numbers, so a
+  /// model with dropout must leave this empty. Empty: the recording graph makes both passes, with the same draws.
   graph<T, Backend>* scorer = nullptr;
   cox_options cox = {};
-  std::uint64_t seed = 0;   ///< of random draws
-  std::uint32_t step = 0;   ///< bag i draws with step + i: a call takes as many steps as there are bags
+  std::uint64_t seed = 0;  ///< of random draws
+  std::uint32_t step = 0;  ///< bag i draws with step + i: a call takes as many steps as there are bags
 };
 
 namespace detail {
@@ -29,7 +29,8 @@ node score_of_bag(graph<T, Backend>& g, index_t bag, Score& score, const full_co
   const node out = score(g, bag);
   const auto found = g.shape(out);
   if (found.rows != 1 || found.cols != 1)
-    throw shape_error(error_message("full_cohort_cox", "score", "shape " + std::to_string(found.rows) + " x " + std::to_string(found.cols),
+    throw shape_error(error_message("full_cohort_cox", "score",
+                                    "shape " + std::to_string(found.rows) + " x " + std::to_string(found.cols),
                                     "1 x 1"));
   return out;
 }
@@ -40,7 +41,8 @@ void check_same_score(index_t bag, T first, T second) {
   const T tolerance = std::sqrt(std::numeric_limits<T>::epsilon()) * (1 + std::abs(first));
   if (std::abs(first - second) <= tolerance) return;
   throw value_error(error_message("full_cohort_cox", "score",
-                                  number_text(static_cast<double>(second)) + " for bag " + std::to_string(bag) + ", " + number_text(static_cast<double>(first)) + " in the first pass",
+                                  number_text(static_cast<double>(second)) + " for bag " + std::to_string(bag) + ", " +
+                                      number_text(static_cast<double>(first)) + " in the first pass",
                                   "the same in both (a model with random draws needs options.scorer empty)"));
 }
 
@@ -54,7 +56,8 @@ void check_same_score(index_t bag, T first, T second) {
 /// @param score  score(graph, bag) -> node of one log hazard
 /// Cost: two forward passes and a backward one; beside one bag's graph, two numbers a bag. The same bits for any number
 /// of threads.
-/// @throws value_error  a graph for inference, scores that are not finite or differ between the passes   @throws shape_error
+/// @throws value_error  a graph for inference, scores that are not finite or differ between the passes   @throws
+/// shape_error
 template <class T, class Backend, class Score>
 T full_cohort_cox(graph<T, Backend>& g, const risk_order<Backend>& order, Score&& score,
                   const full_cohort_cox_options<T, Backend>& options = {}) {
@@ -70,7 +73,8 @@ T full_cohort_cox(graph<T, Backend>& g, const risk_order<Backend>& order, Score&
 
   graph<T, Backend>& scorer = options.scorer != nullptr ? *options.scorer : g;
   for (index_t i = 0; i < bags; ++i)
-    ops::copy(ctx, scorer.value(detail::score_of_bag(scorer, i, score, options)), matrix_view<T, space>(scores + i, 1, 1));
+    ops::copy(ctx, scorer.value(detail::score_of_bag(scorer, i, score, options)),
+              matrix_view<T, space>(scores + i, 1, 1));
   scorer.reset();
   cox_partial_likelihood(ctx, vector_view<const T, space>(scores, bags), order,
                          cox_output<T, space>{loss, vector_view<T, space>(derivative, bags)}, options.cox);

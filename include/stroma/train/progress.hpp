@@ -23,9 +23,9 @@ enum class progress_style { automatic, bar, lines, silent };
 
 struct progress_options {
   progress_style style = progress_style::automatic;
-  double bar_interval = 0.1;    ///< seconds at least between two drawings of the bar
-  double line_interval = 10;    ///< seconds at least between two lines
-  index_t width = 24;           ///< of the bar, in characters
+  double bar_interval = 0.1;           ///< seconds at least between two drawings of the bar
+  double line_interval = 10;           ///< seconds at least between two lines
+  index_t width = 24;                  ///< of the bar, in characters
   std::function<double()> clock = {};  ///< seconds from any beginning; empty: a steady clock
 };
 
@@ -73,7 +73,8 @@ class progress {
       : title_(std::move(title)), total_(total), options_(std::move(options)) {
     check::require(total >= 0, "progress", "total", std::to_string(total), "0 or more");
     check::in_range("progress", "options.width", options_.width, index_t{0}, index_t{200});
-    if (options_.style == progress_style::automatic) options_.style = terminal ? progress_style::bar : progress_style::lines;
+    if (options_.style == progress_style::automatic)
+      options_.style = terminal ? progress_style::bar : progress_style::lines;
     if (!options_.clock)
       options_.clock = [] {
         return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -99,7 +100,9 @@ class progress {
     };
     if (is_bar()) add(bar(part));
     add(std::to_string(done) + "/" + std::to_string(total_));
-    add(done >= total_ ? seconds(now - started_at_) : done > 0 ? seconds((now - started_at_) * (1 / part - 1)) + " left" : "");
+    add(done >= total_ ? seconds(now - started_at_)
+        : done > 0     ? seconds((now - started_at_) * (1 / part - 1)) + " left"
+                       : "");
     add(note);
     const std::size_t length = line.size();
     if (!is_bar()) return write_(line + "\n");
@@ -109,14 +112,16 @@ class progress {
     write_("\r" + line + (open_line_ ? "" : "\n"));
   }
   [[nodiscard]] std::string bar(double part) const {
-    const auto width = static_cast<std::size_t>(options_.width), full = static_cast<std::size_t>(part * static_cast<double>(width));
+    const auto width = static_cast<std::size_t>(options_.width),
+               full = static_cast<std::size_t>(part * static_cast<double>(width));
     std::string text = "[" + std::string(full, '=');
     if (full < width) text.append(">").append(width - full - 1, ' ');
     return text + "]";
   }
   /// `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`
   [[nodiscard]] static std::string seconds(double s) {
-    if (s < 10) return std::to_string(std::llround(s * 10) / 10) + "." + std::to_string(std::llround(s * 10) % 10) + " s";
+    if (s < 10)
+      return std::to_string(std::llround(s * 10) / 10) + "." + std::to_string(std::llround(s * 10) % 10) + " s";
     const long long whole = std::llround(s);
     if (whole < 60) return std::to_string(whole) + " s";
     if (whole < 3600) return std::to_string(whole / 60) + " min " + std::to_string(whole % 60) + " s";

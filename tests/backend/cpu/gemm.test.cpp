@@ -1,9 +1,9 @@
-#include <doctest/doctest.h>
-
 #include <cmath>
 #include <limits>
 #include <type_traits>
 #include <vector>
+
+#include <doctest/doctest.h>
 
 #include <stroma/backend/cpu/primitives.hpp>
 
@@ -45,15 +45,17 @@ double error_of_product(const A& a, const B& b, const C& c) {
   return worst_error(
       c, [&](index_t i, index_t j) { return oracle(a, b, i, j).value; },
       [&](index_t i, index_t j) {
-        return static_cast<long double>(a.cols + 2) * static_cast<long double>(std::numeric_limits<T>::epsilon()) * oracle(a, b, i, j).absolute;
+        return static_cast<long double>(a.cols + 2) * static_cast<long double>(std::numeric_limits<T>::epsilon()) *
+               oracle(a, b, i, j).absolute;
       });
 }
 
 struct extents {
   index_t m, k, n;
 };
-constexpr extents shapes[] = {{1, 1, 1},   {1, 7, 3},    {31, 5, 33},  {32, 32, 32}, {33, 1, 31},   {5, 1025, 2}, {2, 383, 17},
-                              {3, 385, 5}, {1025, 3, 7}, {109, 65, 9}, {6, 193, 64}, {14, 192, 65}, {127, 10, 1}, {13, 770, 40}};
+constexpr extents shapes[] = {{1, 1, 1},    {1, 7, 3},     {31, 5, 33},  {32, 32, 32}, {33, 1, 31},
+                              {5, 1025, 2}, {2, 383, 17},  {3, 385, 5},  {1025, 3, 7}, {109, 65, 9},
+                              {6, 193, 64}, {14, 192, 65}, {127, 10, 1}, {13, 770, 40}};
 
 }  // namespace
 
@@ -74,10 +76,14 @@ TEST_CASE_TEMPLATE("gemm: any shape against the definition", T, float, double) {
     auto sum = before;
     ops::gemm_add(ctx, as_const_view(a), as_const_view(b), as_view(sum));
     CHECK(worst_error(
-              sum, [&](index_t i, index_t j) { return oracle(as_const_view(a), as_const_view(b), i, j).value + static_cast<long double>(before(i, j)); },
+              sum,
+              [&](index_t i, index_t j) {
+                return oracle(as_const_view(a), as_const_view(b), i, j).value + static_cast<long double>(before(i, j));
+              },
               [&](index_t i, index_t j) {
                 return static_cast<long double>(k + 2) * static_cast<long double>(std::numeric_limits<T>::epsilon()) *
-                       (oracle(as_const_view(a), as_const_view(b), i, j).absolute + std::abs(static_cast<long double>(before(i, j))));
+                       (oracle(as_const_view(a), as_const_view(b), i, j).absolute +
+                        std::abs(static_cast<long double>(before(i, j))));
               }) <= 1);
   }
 }
@@ -105,7 +111,7 @@ TEST_CASE_TEMPLATE("gemm: 16-bit storage gives the bits of the same numbers in f
   cpu_context ctx(2);
   const auto check = [&]<class T>(T) {
     for (const extents e : {extents{1, 1, 1}, extents{33, 400, 37}, extents{120, 31, 65}}) {
-    const index_t m = e.m, k = e.k, n = e.n;
+      const index_t m = e.m, k = e.k, n = e.n;
       const auto a = normal_matrix<S>(m, k, 1), b = normal_matrix<S>(k, n, 2);
       array<T, 2> wide_a(m, k), wide_b(k, n), expected(m, n), found(m, n);
       ops::copy(ctx, as_const_view(a), as_view(wide_a));
@@ -131,7 +137,8 @@ TEST_CASE_TEMPLATE("gemm: nothing to sum, nothing to fill", T, float, double) {
   const auto bias = normal_vector<T>(5, 4);
   array<T, 2> c(3, 5);
   c.fill(T(7));
-  ops::gemm(ctx, matrix_view<const T>(nullptr, 3, 0), matrix_view<const T>(nullptr, 0, 5), as_view(c), as_const_view(bias), activation::relu);
+  ops::gemm(ctx, matrix_view<const T>(nullptr, 3, 0), matrix_view<const T>(nullptr, 0, 5), as_view(c),
+            as_const_view(bias), activation::relu);
   for (index_t i = 0; i < 3; ++i)
     for (index_t j = 0; j < 5; ++j) CHECK(c(i, j) == std::max(bias[j], T(0)));
   c.fill(T(7));
@@ -142,7 +149,8 @@ TEST_CASE_TEMPLATE("gemm: nothing to sum, nothing to fill", T, float, double) {
   ops::gemm(ctx, as_const_view(b), matrix_view<const T>(nullptr, 5, 0), matrix_view<T>(nullptr, 4, 0));
 }
 
-TEST_CASE_TEMPLATE("gemm: a row has its bits alone, anywhere in a batch, with any number of threads", T, float, double) {
+TEST_CASE_TEMPLATE("gemm: a row has its bits alone, anywhere in a batch, with any number of threads", T, float,
+                   double) {
   for (const extents e : {extents{300, 400, 37}, extents{57, 33, 130}}) {
     const index_t m = e.m, k = e.k, n = e.n;
     const auto a = normal_matrix<T>(m, k, 1), b = normal_matrix<T>(k, n, 2), before = normal_matrix<T>(m, n, 3);
@@ -166,11 +174,12 @@ TEST_CASE_TEMPLATE("gemm: a row has its bits alone, anywhere in a batch, with an
     for (const index_t count : {1, 2, 5, 6, 13, 14, 15, 50})
       for (const index_t first : {index_t{0}, index_t{1}, index_t{7}, m - count}) {
         const auto out = as_view(part).middle_rows(0, count);
-        ops::gemm(one, as_const_view(a).middle_rows(first, count), as_const_view(b), out, as_const_view(bias), activation::gelu);
+        ops::gemm(one, as_const_view(a).middle_rows(first, count), as_const_view(b), out, as_const_view(bias),
+                  activation::gelu);
         CHECK(same_matrix(out, as_const_view(expected).middle_rows(first, count)));
         // The product of a tile with a packed matrix is the same chain of sums.
-        ops::gemm_tile(as_const_view(a).middle_rows(first, count), static_cast<const T*>(packed.data()), out, as_const_view(bias), activation::gelu,
-                       buffer.data());
+        ops::gemm_tile(as_const_view(a).middle_rows(first, count), static_cast<const T*>(packed.data()), out,
+                       as_const_view(bias), activation::gelu, buffer.data());
         CHECK(same_matrix(out, as_const_view(expected).middle_rows(first, count)));
       }
   }

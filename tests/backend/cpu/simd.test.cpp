@@ -1,10 +1,10 @@
-#include <doctest/doctest.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <limits>
 #include <vector>
+
+#include <doctest/doctest.h>
 
 #include <stroma/backend/cpu/activate.hpp>
 #include <stroma/backend/cpu/simd.hpp>
@@ -22,7 +22,8 @@ constexpr T infinity = std::numeric_limits<T>::infinity();
 /// The distance of neighbouring T at x, that of the smallest normal numbers below these.
 template <class T>
 long double ulp(long double x) {
-  const int exponent = std::max(std::ilogb(x == 0 ? std::numeric_limits<T>::min() : x), std::numeric_limits<T>::min_exponent - 1);
+  const int exponent =
+      std::max(std::ilogb(x == 0 ? std::numeric_limits<T>::min() : x), std::numeric_limits<T>::min_exponent - 1);
   return std::ldexp(1.0L, exponent - std::numeric_limits<T>::digits + 1);
 }
 
@@ -76,8 +77,10 @@ TEST_CASE_TEMPLATE("simd: exp is within 2 ulp and safe at the ends", T, float, d
   const auto exp = exp_of(T{});
   const double low = std::is_same_v<T, float> ? -87.2 : -708.2, high = std::is_same_v<T, float> ? 88.7 : 709.7;
   const auto in_ulp = [](long double e) { return ulp<T>(e); };
-  CHECK(worst(grid<T>(low, high, 400000), exp, [](long double x) { return std::exp(x); }, in_ulp) <= 2);
-  CHECK(worst(grid<T>(-1, 1, 400000), exp, [](long double x) { return std::exp(x); }, in_ulp) <= 2);
+  CHECK(worst(
+            grid<T>(low, high, 400000), exp, [](long double x) { return std::exp(x); }, in_ulp) <= 2);
+  CHECK(worst(
+            grid<T>(-1, 1, 400000), exp, [](long double x) { return std::exp(x); }, in_ulp) <= 2);
   CHECK(at(T(0), exp) == T(1));
   CHECK(at(-infinity<T>, exp) == T(0));
   CHECK(at(T(-1000), exp) == T(0));
@@ -103,8 +106,10 @@ TEST_CASE_TEMPLATE("simd: sigmoid is within 3 ulp for arguments of any size", T,
 TEST_CASE_TEMPLATE("simd: tanh is within 6 ulp, odd and at most 1", T, float, double) {
   const auto tanh = tanh_of(T{});
   const auto in_ulp = [](long double e) { return ulp<T>(e); };
-  CHECK(worst(grid<T>(-20, 20, 400000), tanh, [](long double x) { return std::tanh(x); }, in_ulp) <= 6);
-  CHECK(worst(grid<T>(-0.01, 0.01, 400000), tanh, [](long double x) { return std::tanh(x); }, in_ulp) <= 6);
+  CHECK(worst(
+            grid<T>(-20, 20, 400000), tanh, [](long double x) { return std::tanh(x); }, in_ulp) <= 6);
+  CHECK(worst(
+            grid<T>(-0.01, 0.01, 400000), tanh, [](long double x) { return std::tanh(x); }, in_ulp) <= 6);
   for (const T x : grid<T>(0, 30, 30000)) {
     REQUIRE(at(-x, tanh) == -at(x, tanh));
     REQUIRE(at(x, tanh) <= T(1));
@@ -125,6 +130,8 @@ TEST_CASE_TEMPLATE("simd: the normal distribution function and gelu", T, float, 
   CHECK(at(T(0), phi) == doctest::Approx(0.5));
   CHECK(at(T(1000), phi) == T(1));
   CHECK(at(T(-1000), phi) == T(0));
+  CHECK(at(infinity<T>, phi) == T(1));
+  CHECK(at(-infinity<T>, phi) == T(0));
   CHECK(std::isnan(at(std::numeric_limits<T>::quiet_NaN(), phi)));
 
   const apply<T, activation::gelu> gelu;
@@ -167,7 +174,8 @@ TEST_CASE_TEMPLATE("simd: an element's result does not depend on where it stands
   const auto check = [&](auto f) {
     std::vector<T> whole(x.size());
     map_packets(n, x.data(), whole.data(), f);
-    for (index_t i = 0; i < n; ++i) REQUIRE(at(x[static_cast<std::size_t>(i)], f) == whole[static_cast<std::size_t>(i)]);
+    for (index_t i = 0; i < n; ++i)
+      REQUIRE(at(x[static_cast<std::size_t>(i)], f) == whole[static_cast<std::size_t>(i)]);
   };
   check(exp_of(T{}));
   check(tanh_of(T{}));

@@ -21,6 +21,10 @@ inline double sum(const exchanged& x) {
   g.backward(logits, stroma::as_const_view(one));
   double total = 0;
   for (stroma::index_t j = 0; j < 3; ++j) total += static_cast<double>(g.value(logits)(0, j));
-  stroma::for_each_parameter([&](std::string_view, const auto& d) { for (const float v : d) total += static_cast<double>(v); }, gradient);
+  stroma::for_each_parameter(
+      [&](std::string_view, const auto& d) {
+        for (const float v : d) total += static_cast<double>(v);
+      },
+      gradient);
   return total;
 }

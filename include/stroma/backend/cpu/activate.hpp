@@ -17,13 +17,16 @@ EIGEN_STRONG_INLINE Packet normal_distribution(const Packet& x) {
   if constexpr (!std::is_same_v<T, float>) {
     return s::each(x, [](T v) { return T(0.5) * std::erfc(-v * std::numbers::sqrt2_v<T> / 2); });
   } else {
-    constexpr std::array<T, 10> coefficients{0.7378222712F,   -0.2470467706F,   0.07634463111F,   0.01629881653F,  -0.03152694706F,
-                                             0.01438121677F,  -0.0008290869243F, -0.001741771931F, 0.0002962789735F, 0.0002156654483F};
-    const Packet t = s::mul(s::abs(x), s::set(std::numbers::sqrt2_v<T> / 2));
+    constexpr std::array<T, 10> coefficients{0.7378222712F,    -0.2470467706F,  0.07634463111F,    0.01629881653F,
+                                             -0.03152694706F,  0.01438121677F,  -0.0008290869243F, -0.001741771931F,
+                                             0.0002962789735F, 0.0002156654483F};
+    // From 16 on the result is 0 or 1; an infinite t would make u NaN.
+    const Packet t = s::min(s::mul(s::abs(x), s::set(std::numbers::sqrt2_v<T> / 2)), s::set(16.0F));
     const Packet u = s::div(s::sub(t, s::set(2.5F)), s::add(t, s::set(2.5F)));
     Packet p = s::set(coefficients[9]);
     for (int k = 8; k >= 0; --k) p = s::fma(p, u, s::set(coefficients[static_cast<std::size_t>(k)]));
-    const Packet tail = s::div(s::mul(s::mul(s::exp(s::negate(s::mul(t, t))), p), s::set(0.5F)), s::add(t, s::set(1.0F)));
+    const Packet tail =
+        s::div(s::mul(s::mul(s::exp(s::negate(s::mul(t, t))), p), s::set(0.5F)), s::add(t, s::set(1.0F)));
     const Packet y = s::select(s::less(x, s::set(0.0F)), tail, s::sub(s::set(1.0F), tail));
     return s::select(s::equal(x, x), y, x);
   }
@@ -82,12 +85,18 @@ struct derivative_of {
 template <class G>
 void with_activation(activation f, G&& g) {
   switch (f) {
-    case activation::identity: return g(std::integral_constant<activation, activation::identity>{});
-    case activation::relu: return g(std::integral_constant<activation, activation::relu>{});
-    case activation::tanh: return g(std::integral_constant<activation, activation::tanh>{});
-    case activation::sigmoid: return g(std::integral_constant<activation, activation::sigmoid>{});
-    case activation::gelu: return g(std::integral_constant<activation, activation::gelu>{});
-    case activation::elu: return g(std::integral_constant<activation, activation::elu>{});
+    case activation::identity:
+      return g(std::integral_constant<activation, activation::identity>{});
+    case activation::relu:
+      return g(std::integral_constant<activation, activation::relu>{});
+    case activation::tanh:
+      return g(std::integral_constant<activation, activation::tanh>{});
+    case activation::sigmoid:
+      return g(std::integral_constant<activation, activation::sigmoid>{});
+    case activation::gelu:
+      return g(std::integral_constant<activation, activation::gelu>{});
+    case activation::elu:
+      return g(std::integral_constant<activation, activation::elu>{});
   }
 }
 

@@ -9,7 +9,8 @@
 
 /// Matrix product on the host. Every element of the result is one chain of multiply-adds over k, cut into blocks of
 /// `depth`, whatever the number of rows, the position of its row and the number of threads: rows of a batch have the
-/// bits of rows computed alone (docs/decisions/001-own-gemm.md). Any strides; 16-bit storage is widened as it is packed.
+/// bits of rows computed alone (docs/decisions/001-own-gemm.md). Any strides; 16-bit storage is widened as it is
+/// packed.
 namespace stroma::detail {
 
 /// Rows row .. row + rows - 1 and columns col .. col + cols - 1.
@@ -25,13 +26,14 @@ struct gemm_sizes {
   static constexpr int tile_rows = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32 ? 14 : 6;
   static constexpr int tile_cols = 2 * Lanes;
   static constexpr index_t depth = 1536 / static_cast<index_t>(sizeof(T));  // of one block of k
-  static constexpr index_t block_rows = 18 * tile_rows;                     // A's block: 0.4 MB, in the second-level cache
-  static constexpr index_t slab = index_t{1} << 21;                         // elements of B packed at a time, at most
+  static constexpr index_t block_rows = 18 * tile_rows;  // A's block: 0.4 MB, in the second-level cache
+  static constexpr index_t slab = index_t{1} << 21;      // elements of B packed at a time, at most
 };
 
 /// c[R][tile_cols] (= or +=) a[kc][R] b[kc][tile_cols]
 template <class T, int Lanes, int R>
-EIGEN_DONT_INLINE void gemm_tile(index_t kc, const T* a, const T* b, index_t b_stride, T* c, index_t c_stride, bool add) {
+EIGEN_DONT_INLINE void gemm_tile(index_t kc, const T* a, const T* b, index_t b_stride, T* c, index_t c_stride,
+                                 bool add) {
   using s = simd<T, Lanes>;
   typename s::packet sum[R][2];
 #pragma GCC unroll 16
@@ -97,7 +99,8 @@ void pack_panel(matrix_view<const T> source, index_t width, T* out) {
       for (; k + square::lanes <= kc; k += square::lanes) {
         // Backwards: what a square writes beyond `width` is the next k's beginning, written after it.
         for (index_t first = (width - 1) / square::lanes * square::lanes; first >= 0; first -= square::lanes)
-          square::run(source.data + first * source.row_stride + k, source.row_stride, rows - first, out + k * width + first, width);
+          square::run(source.data + first * source.row_stride + k, source.row_stride, rows - first,
+                      out + k * width + first, width);
       }
     }
   }
@@ -131,7 +134,9 @@ struct packed_matrix {
   T* data{};
   index_t rows{}, cols{};
 
-  [[nodiscard]] static constexpr index_t panels(index_t cols) { return (cols + sizes::tile_cols - 1) / sizes::tile_cols; }
+  [[nodiscard]] static constexpr index_t panels(index_t cols) {
+    return (cols + sizes::tile_cols - 1) / sizes::tile_cols;
+  }
   [[nodiscard]] static constexpr index_t size(index_t rows, index_t cols) {
     return rows * panels(cols) * sizes::tile_cols;
   }
@@ -146,7 +151,8 @@ struct packed_matrix {
     const index_t first = p * sizes::tile_cols, width = std::min<index_t>(sizes::tile_cols, cols - first);
     for (index_t k = 0; k < rows; k += sizes::depth) {
       const index_t kc = std::min(sizes::depth, rows - k);
-      static_assert(sizes::tile_cols % Lanes == 0, "workers pack neighbouring panels: nothing may be written past an end");
+      static_assert(sizes::tile_cols % Lanes == 0,
+                    "workers pack neighbouring panels: nothing may be written past an end");
       pack_panel<T, Lanes>(part_of(b, k, first, kc, width).transposed(), sizes::tile_cols, panel(k, p), wide);
     }
   }
@@ -157,7 +163,8 @@ template <class T, int Lanes = native_lanes<T>>
 [[nodiscard]] constexpr index_t gemm_buffer_size() {
   using sizes = gemm_sizes<T, Lanes>;
   // The second part widens 16-bit storage: a tile's rows of A or a panel's columns of B.
-  return (sizes::block_rows + std::max(sizes::tile_rows, sizes::tile_cols)) * sizes::depth + std::max<index_t>(Lanes, 16);  // cache lines stay whole
+  return (sizes::block_rows + std::max(sizes::tile_rows, sizes::tile_cols)) * sizes::depth +
+         std::max<index_t>(Lanes, 16);  // cache lines stay whole
 }
 
 /// c (= or +=) one panel of a, packed, times one panel of b: at most tile_rows x tile_cols elements of c.
@@ -183,11 +190,12 @@ void gemm_block(matrix_view<const S> a, const packed_matrix<T, Lanes>& b, matrix
     for (index_t k = 0; k < b.rows; k += sizes::depth) {
       const index_t kc = std::min(sizes::depth, b.rows - k);
       for (index_t i = 0; i < rows; i += R)
-        pack_panel<T, Lanes>(part_of(a, first + i, k, std::min(R, rows - i), kc), std::min(R, rows - i), buffer + i * kc, wide);
+        pack_panel<T, Lanes>(part_of(a, first + i, k, std::min(R, rows - i), kc), std::min(R, rows - i),
+                             buffer + i * kc, wide);
       for (index_t p = 0, j = 0; j < b.cols; ++p, j += C)
         for (index_t i = 0; i < rows; i += R)
-          gemm_panel<T, Lanes>(kc, buffer + i * kc, b.panel(k, p), C, part_of(c, first + i, j, std::min(R, rows - i), std::min(C, b.cols - j)),
-                               add || k > 0);
+          gemm_panel<T, Lanes>(kc, buffer + i * kc, b.panel(k, p), C,
+                               part_of(c, first + i, j, std::min(R, rows - i), std::min(C, b.cols - j)), add || k > 0);
     }
   }
 }
@@ -220,7 +228,8 @@ void gemm_few_rows(matrix_view<const S> a, matrix_view<const T> b, matrix_view<T
 /// c (= or +=) a b, then finish(first row, rows) for each finished block of rows, on the worker that made it.
 /// c has unit column stride. Cost: 2 M N K flops; scratch for one slab of b and one block of a for each worker.
 template <class T, class SA, class SB, class Finish>
-void gemm(cpu_context& ctx, matrix_view<const SA> a, matrix_view<const SB> b, matrix_view<T> c, bool add, Finish&& finish) {
+void gemm(cpu_context& ctx, matrix_view<const SA> a, matrix_view<const SB> b, matrix_view<T> c, bool add,
+          Finish&& finish) {
   using packed = packed_matrix<T>;
   using sizes = gemm_sizes<T, native_lanes<T>>;
   constexpr index_t R = sizes::tile_rows;
@@ -244,14 +253,14 @@ void gemm(cpu_context& ctx, matrix_view<const SA> a, matrix_view<const SB> b, ma
   for (index_t k = 0; k == 0 || k < depth; k += slab) {
     packed part{slab_memory, std::min(slab, depth - k), c.cols};
     const auto rows_of_b = part_of(b, k, 0, part.rows, b.cols);
-    ctx.parallel(packed::panels(c.cols), [&](index_t p, int worker) {
-      part.pack(rows_of_b, p, buffers + worker * gemm_buffer_size<T>());
-    });
+    ctx.parallel(packed::panels(c.cols),
+                 [&](index_t p, int worker) { part.pack(rows_of_b, p, buffers + worker * gemm_buffer_size<T>()); });
     ctx.parallel(blocks, [&](index_t t, int worker) {
       const index_t first = t * block, rows = std::min(block, c.rows - first);
       const auto rows_of_a = part_of(a, first, k, rows, part.rows);
       if (part.rows > 0) {
-        gemm_block<T>(rows_of_a, part, c.middle_rows(first, rows), add || k > 0, buffers + worker * gemm_buffer_size<T>());
+        gemm_block<T>(rows_of_a, part, c.middle_rows(first, rows), add || k > 0,
+                      buffers + worker * gemm_buffer_size<T>());
       } else if (!add) {
         for (index_t r = 0; r < rows; ++r) std::fill_n(c.data + (first + r) * c.row_stride, c.cols, T(0));
       }

@@ -45,17 +45,19 @@ struct primitives<backend::cpu> {
   template <class T>
   static void axpy(context& ctx, T alpha, matrix_view<const T> a, matrix_view<T> c) {
     rows_in_parallel(ctx, c, [&](index_t r) {
-      if (a.col_stride == 1 && c.col_stride == 1) detail::add_scaled(c.cols, alpha, a.data + r * a.row_stride, c.data + r * c.row_stride);
+      if (a.col_stride == 1 && c.col_stride == 1)
+        detail::add_scaled(c.cols, alpha, a.data + r * a.row_stride, c.data + r * c.row_stride);
       else
         for (index_t j = 0; j < c.cols; ++j) c(r, j) += alpha * a(r, j);
     });
   }
   /// c = f(a b + bias)
   template <class SA, class SB, class T>
-  static void gemm(context& ctx, matrix_view<const SA> a, matrix_view<const SB> b, matrix_view<T> c, vector_view<const T> bias = {},
-                   activation f = activation::identity) {
-    detail::gemm(ctx, a, b, c, false,
-                 [&](index_t first, index_t rows) { detail::add_bias_and_activate(c.middle_rows(first, rows), bias, f); });
+  static void gemm(context& ctx, matrix_view<const SA> a, matrix_view<const SB> b, matrix_view<T> c,
+                   vector_view<const T> bias = {}, activation f = activation::identity) {
+    detail::gemm(ctx, a, b, c, false, [&](index_t first, index_t rows) {
+      detail::add_bias_and_activate(c.middle_rows(first, rows), bias, f);
+    });
   }
   /// c += a b
   template <class SA, class SB, class T>
@@ -74,8 +76,8 @@ struct primitives<backend::cpu> {
   }
   /// d_in += d_out f'(in), where out = f(in); `in` is read for gelu only.
   template <class T>
-  static void activate_backward(context& ctx, activation f, matrix_view<const T> in, matrix_view<const T> out, matrix_view<const T> d_out,
-                                matrix_view<T> d_in) {
+  static void activate_backward(context& ctx, activation f, matrix_view<const T> in, matrix_view<const T> out,
+                                matrix_view<const T> d_out, matrix_view<T> d_in) {
     using s = detail::simd<T>;
     differentiate(ctx, f, in, out, d_out, d_in, [&](T* target, const T* x, const T* y, const T* d, auto slope) {
       // The product first, into registers: four operands do not fit one map.
@@ -83,16 +85,19 @@ struct primitives<backend::cpu> {
       for (; i + s::lanes <= d_in.cols; i += s::lanes)
         s::store(target + i, s::fma(s::load(d + i), slope(s::load(x + i), s::load(y + i)), s::load(target + i)));
       if (const index_t rest = d_in.cols - i; rest > 0)
-        s::store_part(target + i, rest, s::fma(s::load_part(d + i, rest), slope(s::load_part(x + i, rest), s::load_part(y + i, rest)), s::load_part(target + i, rest)));
+        s::store_part(target + i, rest,
+                      s::fma(s::load_part(d + i, rest), slope(s::load_part(x + i, rest), s::load_part(y + i, rest)),
+                             s::load_part(target + i, rest)));
     });
   }
   /// d_in = d_out f'(in); d_in may be d_out.
   template <class T>
-  static void scale_by_derivative(context& ctx, activation f, matrix_view<const T> in, matrix_view<const T> out, matrix_view<const T> d_out,
-                                  matrix_view<T> d_in) {
+  static void scale_by_derivative(context& ctx, activation f, matrix_view<const T> in, matrix_view<const T> out,
+                                  matrix_view<const T> d_out, matrix_view<T> d_in) {
     using s = detail::simd<T>;
     differentiate(ctx, f, in, out, d_out, d_in, [&](T* target, const T* x, const T* y, const T* d, auto slope) {
-      detail::map_packets(d_in.cols, x, y, d, target, [&](const auto& a, const auto& b, const auto& c) { return s::mul(c, slope(a, b)); });
+      detail::map_packets(d_in.cols, x, y, d, target,
+                          [&](const auto& a, const auto& b, const auto& c) { return s::mul(c, slope(a, b)); });
     });
   }
   /// w[j] += sum of a(i, j) over rows i, tile by tile.
@@ -106,14 +111,16 @@ struct primitives<backend::cpu> {
                                     for (index_t j = 0; j < a.cols; ++j) sums[j] += a(i, j);
                                     continue;
                                   }
-                                  detail::map_packets(a.cols, sums, a.data + i * a.row_stride, sums,
-                                                      [](const auto& x, const auto& y) { return detail::simd<T>::add(x, y); });
+                                  detail::map_packets(
+                                      a.cols, sums, a.data + i * a.row_stride, sums,
+                                      [](const auto& x, const auto& y) { return detail::simd<T>::add(x, y); });
                                 }
                               });
   }
   /// p(i, h) = exp(e(i, h)) / sum over the rows of i's segment, for each column h; -infinity has weight 0.
   template <class T>
-  static void segmented_softmax(context& ctx, matrix_view<const T> e, vector_view<const index_t> offsets, matrix_view<T> p) {
+  static void segmented_softmax(context& ctx, matrix_view<const T> e, vector_view<const index_t> offsets,
+                                matrix_view<T> p) {
     auto frame = ctx.workspace().open();
     T* columns = frame.template take<T>(e.rows * e.cols);
     ctx.parallel(offsets.size - 1, [&](index_t b, int) {
@@ -128,11 +135,12 @@ struct primitives<backend::cpu> {
   }
   /// out(b, h D + j) = sum over rows i of segment b of weight(i, h) a(i, j)
   template <class T>
-  static void segmented_weighted_sum(context& ctx, matrix_view<const T> weight, matrix_view<const T> a, vector_view<const index_t> offsets,
-                                     matrix_view<T> out) {
+  static void segmented_weighted_sum(context& ctx, matrix_view<const T> weight, matrix_view<const T> a,
+                                     vector_view<const index_t> offsets, matrix_view<T> out) {
     detail::sum_over_segments(ctx, offsets, out, false, [&](const detail::segment_part& part, T* sums, int) {
       for (index_t i = part.first; i < part.first + part.count; ++i)
-        for (index_t h = 0; h < weight.cols; ++h) detail::add_scaled(a.cols, weight(i, h), a.data + i * a.row_stride, sums + h * a.cols);
+        for (index_t h = 0; h < weight.cols; ++h)
+          detail::add_scaled(a.cols, weight(i, h), a.data + i * a.row_stride, sums + h * a.cols);
     });
   }
 
@@ -150,11 +158,13 @@ struct primitives<backend::cpu> {
   template <class T>
   static void pack(context& ctx, matrix_view<const T> b, T* memory) {
     detail::packed_matrix<T> packed{memory, b.rows, b.cols};
-    ctx.parallel(detail::packed_matrix<T>::panels(b.cols), [&](index_t p, int) { packed.pack(b, p, static_cast<T*>(nullptr)); });
+    ctx.parallel(detail::packed_matrix<T>::panels(b.cols),
+                 [&](index_t p, int) { packed.pack(b, p, static_cast<T*>(nullptr)); });
   }
   /// c = f(a b + bias) on the calling worker.
   template <class S, class T>
-  static void gemm_tile(matrix_view<const S> a, const T* packed, matrix_view<T> c, vector_view<const T> bias, activation f, T* buffer) {
+  static void gemm_tile(matrix_view<const S> a, const T* packed, matrix_view<T> c, vector_view<const T> bias,
+                        activation f, T* buffer) {
     detail::gemm_block<T>(a, detail::packed_matrix<T>{const_cast<T*>(packed), a.cols, c.cols}, c, false, buffer);
     detail::add_bias_and_activate(c, bias, f);
   }
@@ -169,14 +179,14 @@ struct primitives<backend::cpu> {
     });
   }
   template <class T, class Row>
-  static void differentiate(context& ctx, activation f, matrix_view<const T> in, matrix_view<const T> out, matrix_view<const T> d_out,
-                            matrix_view<T> d_in, Row&& row) {
+  static void differentiate(context& ctx, activation f, matrix_view<const T> in, matrix_view<const T> out,
+                            matrix_view<const T> d_out, matrix_view<T> d_in, Row&& row) {
     detail::with_activation(f, [&](auto chosen) {
       constexpr activation F = decltype(chosen)::value;
       rows_in_parallel(ctx, d_in, [&](index_t r) {
         const T* y = out.data + r * out.row_stride;
-        row(d_in.data + r * d_in.row_stride, F == activation::gelu ? in.data + r * in.row_stride : y, y, d_out.data + r * d_out.row_stride,
-            detail::derivative_of<T, F>{});
+        row(d_in.data + r * d_in.row_stride, F == activation::gelu ? in.data + r * in.row_stride : y, y,
+            d_out.data + r * d_out.row_stride, detail::derivative_of<T, F>{});
       });
     });
   }

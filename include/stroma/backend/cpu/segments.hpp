@@ -11,10 +11,11 @@
 /// are added in order, so that a segment's result depends neither on its neighbours nor on the threads.
 namespace stroma::detail {
 
-/// Runs part(which part, segment_part, sums [width]) in parallel, each on zeroed sums of its own, and adds the sums of a
-/// segment's parts in order: out(segment, :) = or += total.
+/// Runs part(which part, segment_part, sums [width]) in parallel, each on zeroed sums of its own, and adds the sums of
+/// a segment's parts in order: out(segment, :) = or += total.
 template <class T, class Part>
-void sum_over_segments(cpu_context& ctx, vector_view<const index_t> offsets, matrix_view<T> out, bool add, Part&& part) {
+void sum_over_segments(cpu_context& ctx, vector_view<const index_t> offsets, matrix_view<T> out, bool add,
+                       Part&& part) {
   const index_t count = segment_part_count(offsets), width = out.cols;
   auto frame = ctx.workspace().open();
   auto* parts = frame.template take<segment_part>(count);

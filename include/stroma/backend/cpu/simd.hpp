@@ -3,7 +3,8 @@
 #include <cmath>
 #include <type_traits>
 
-// g++ 12 takes the undefined operand of its own 512-bit intrinsics for a mistake (bug 105593), wherever they are inlined.
+// g++ 12 takes the undefined operand of its own 512-bit intrinsics for a mistake (bug 105593), wherever they are
+// inlined.
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
@@ -121,7 +122,8 @@ struct square_transpose {
   static EIGEN_STRONG_INLINE void run(const T* in, index_t in_stride, index_t rows, T* out, index_t out_stride) {
     Eigen::internal::PacketBlock<packet, lanes> block;
     for (int i = 0; i < lanes; ++i)
-      block.packet[i] = i < rows ? Eigen::internal::ploadu<packet>(in + i * in_stride) : Eigen::internal::pset1<packet>(T(0));
+      block.packet[i] =
+          i < rows ? Eigen::internal::ploadu<packet>(in + i * in_stride) : Eigen::internal::pset1<packet>(T(0));
     Eigen::internal::ptranspose(block);
     for (int j = 0; j < lanes; ++j) Eigen::internal::pstoreu(out + j * out_stride, block.packet[j]);
   }
@@ -162,8 +164,7 @@ template <class T>
   typename s::packet sums[4] = {s::set(0), s::set(0), s::set(0), s::set(0)};
   index_t i = 0;
   for (; i + 4 * s::lanes <= count; i += 4 * s::lanes)
-    for (int u = 0; u < 4; ++u)
-      sums[u] = s::fma(s::load(x + i + u * s::lanes), s::load(y + i + u * s::lanes), sums[u]);
+    for (int u = 0; u < 4; ++u) sums[u] = s::fma(s::load(x + i + u * s::lanes), s::load(y + i + u * s::lanes), sums[u]);
   for (; i + s::lanes <= count; i += s::lanes) sums[0] = s::fma(s::load(x + i), s::load(y + i), sums[0]);
   if (i < count) sums[1] = s::fma(s::load_part(x + i, count - i), s::load_part(y + i, count - i), sums[1]);
   return s::sum(s::add(s::add(sums[0], sums[1]), s::add(sums[2], sums[3])));

@@ -82,8 +82,9 @@ struct attention_kernel {
 
   /// Scores and pooled sums tile by tile; the tiles of a bag are then joined in order.
   template <class Rows, class T>
-  static void forward(cpu_context& ctx, const Rows& source, vector_view<const index_t> offsets, const attention_view<const T>& p,
-                      const attention_output<T>& out, const attention_options& options) {
+  static void forward(cpu_context& ctx, const Rows& source, vector_view<const index_t> offsets,
+                      const attention_view<const T>& p, const attention_output<T>& out,
+                      const attention_options& options) {
     using ops = primitives<Backend>;
     using scratch_type = tile_scratch<T>;
     const index_t heads = p.score_weight.rows, width = p.hidden_weight.rows, features = p.hidden_weight.cols;
@@ -100,13 +101,16 @@ struct attention_kernel {
     for_each_part<T>(ctx, offsets, columns, [&](const segment_part& part, index_t number, scratch_type& scratch) {
       const matrix_view<T> hidden = keeps ? out.hidden.middle_rows(part.first, part.count)
                                           : matrix_view<T>(scratch.take(part.count * width), part.count, width);
-      const matrix_view<T> gate = !gated ? matrix_view<T>{}
+      const matrix_view<T> gate = !gated  ? matrix_view<T>{}
                                   : keeps ? out.gate.middle_rows(part.first, part.count)
                                           : matrix_view<T>(scratch.take(part.count * width), part.count, width);
       const auto e = scores.middle_rows(part.first, part.count);
       source.visit(part.first, part.count, scratch, [&](auto x) {
-        ops::gemm_tile(x, static_cast<const T*>(packed_hidden), hidden, p.hidden_bias, activation::tanh, scratch.buffer());
-        if (gated) ops::gemm_tile(x, static_cast<const T*>(packed_gate), gate, p.gate_bias, activation::sigmoid, scratch.buffer());
+        ops::gemm_tile(x, static_cast<const T*>(packed_hidden), hidden, p.hidden_bias, activation::tanh,
+                       scratch.buffer());
+        if (gated)
+          ops::gemm_tile(x, static_cast<const T*>(packed_gate), gate, p.gate_bias, activation::sigmoid,
+                         scratch.buffer());
         drop(options, part, offsets, hidden, gate);
         score_rows(p, matrix_view<const T>(hidden), matrix_view<const T>(gate), options.mask, part.first, e);
         partial.add_part(number, matrix_view<const T>(e), wide_rows<T>(x, scratch));
@@ -116,10 +120,12 @@ struct attention_kernel {
     partial.join(offsets, matrix_view<const T>(scores), out.slide, out.attention);
   }
 
-  /// d e = p (d p - sum over the bag of p d p), d p = d slide . x + d attention; then back through score, gate and tanh.
+  /// d e = p (d p - sum over the bag of p d p), d p = d slide . x + d attention; then back through score, gate and
+  /// tanh.
   template <class S, class T>
-  static void backward(cpu_context& ctx, matrix_view<const S> x, vector_view<const index_t> offsets, const attention_view<const T>& p,
-                       const attention_output<T>& out, const attention_derivative<T>& d, const attention_gradients<T>& gradients,
+  static void backward(cpu_context& ctx, matrix_view<const S> x, vector_view<const index_t> offsets,
+                       const attention_view<const T>& p, const attention_output<T>& out,
+                       const attention_derivative<T>& d, const attention_gradients<T>& gradients,
                        const attention_options& options, bool fresh) {
     using ops = primitives<Backend>;
     using scratch_type = tile_scratch<T>;
@@ -127,17 +133,19 @@ struct attention_kernel {
     const bool gated = p.gate_weight.data != nullptr;
     auto frame = ctx.workspace().open();
     const matrix_view<T> d_score(frame.template take<T>(x.rows * heads), x.rows, heads);
-    for_each_part<T>(ctx, offsets, scratch_type::padded(x.cols), [&](const segment_part& part, index_t, scratch_type& scratch) {
-      const auto rows = wide_rows<T>(x.middle_rows(part.first, part.count), scratch);
-      for (index_t i = 0; i < part.count; ++i)
-        for (index_t h = 0; h < heads; ++h) {
-          const index_t n = part.first + i;
-          T value = d.attention.data != nullptr ? d.attention(n, h) : T(0);
-          if (d.slide.data != nullptr)
-            value += dot(x.cols, rows.data + i * rows.row_stride, d.slide.data + part.segment * d.slide.row_stride + h * x.cols);
-          d_score(n, h) = value;
-        }
-    });
+    for_each_part<T>(ctx, offsets, scratch_type::padded(x.cols),
+                     [&](const segment_part& part, index_t, scratch_type& scratch) {
+                       const auto rows = wide_rows<T>(x.middle_rows(part.first, part.count), scratch);
+                       for (index_t i = 0; i < part.count; ++i)
+                         for (index_t h = 0; h < heads; ++h) {
+                           const index_t n = part.first + i;
+                           T value = d.attention.data != nullptr ? d.attention(n, h) : T(0);
+                           if (d.slide.data != nullptr)
+                             value += dot(x.cols, rows.data + i * rows.row_stride,
+                                          d.slide.data + part.segment * d.slide.row_stride + h * x.cols);
+                           d_score(n, h) = value;
+                         }
+                     });
     softmax_backward(ctx, matrix_view<const T>(out.attention), offsets, d_score);
     if (gradients.parameters.score_bias.data != nullptr)
       ops::add_column_sums(ctx, matrix_view<const T>(d_score), gradients.parameters.score_bias);
@@ -145,10 +153,11 @@ struct attention_kernel {
     // d score -> d hidden and d gate before their activations, in place.
     const std::array<index_t, 2> all{0, x.rows};
     const matrix_view<T> d_weight(frame.template take<T>(heads * width), 1, heads * width);
-    sum_over_segments(ctx, vector_view<const index_t>(all.data(), 2), d_weight, false, [&](const segment_part& part, T* sums, int) {
-      const gate_backward<T> step{p.score_weight, out.hidden, out.gate, d_score, sums};
-      for (index_t n = part.first; n < part.first + part.count; ++n) step.row(n, options, offsets);
-    });
+    sum_over_segments(ctx, vector_view<const index_t>(all.data(), 2), d_weight, false,
+                      [&](const segment_part& part, T* sums, int) {
+                        const gate_backward<T> step{p.score_weight, out.hidden, out.gate, d_score, sums};
+                        for (index_t n = part.first; n < part.first + part.count; ++n) step.row(n, options, offsets);
+                      });
     if (gradients.parameters.score_weight.data != nullptr)
       ops::axpy(ctx, T(1), matrix_view<const T>(d_weight.data, heads, width), gradients.parameters.score_weight);
 
@@ -179,14 +188,16 @@ struct attention_kernel {
 
  private:
   template <class T>
-  static void drop(const attention_options& options, const segment_part& part, vector_view<const index_t> offsets, matrix_view<T> hidden,
-                   matrix_view<T> gate) {
+  static void drop(const attention_options& options, const segment_part& part, vector_view<const index_t> offsets,
+                   matrix_view<T> hidden, matrix_view<T> gate) {
     if (options.dropout <= 0) return;
-    for (index_t i = 0; i < part.count; ++i) drop_row(options, part.segment, part.first - offsets[part.segment] + i, i, hidden, gate);
+    for (index_t i = 0; i < part.count; ++i)
+      drop_row(options, part.segment, part.first - offsets[part.segment] + i, i, hidden, gate);
   }
   /// Multiplies row i of both by the masks of the given row of a bag.
   template <class T>
-  static void drop_row(const attention_options& options, index_t bag, index_t row, index_t i, matrix_view<T> hidden, matrix_view<T> gate) {
+  static void drop_row(const attention_options& options, index_t bag, index_t row, index_t i, matrix_view<T> hidden,
+                       matrix_view<T> gate) {
     random_key key = options.hidden_key;
     key.step += static_cast<std::uint32_t>(bag);
     dropout_row(key, options.dropout, row, hidden.cols, hidden.data + i * hidden.row_stride);
@@ -212,9 +223,11 @@ struct attention_kernel {
         } else {
           auto sums = s::set(T(0));
           index_t k = 0;
-          for (; k + s::lanes <= hidden.cols; k += s::lanes) sums = s::fma(s::mul(s::load(a + k), s::load(b + k)), s::load(c + k), sums);
+          for (; k + s::lanes <= hidden.cols; k += s::lanes)
+            sums = s::fma(s::mul(s::load(a + k), s::load(b + k)), s::load(c + k), sums);
           if (const index_t rest = hidden.cols - k; rest > 0)
-            sums = s::fma(s::mul(s::load_part(a + k, rest), s::load_part(b + k, rest)), s::load_part(c + k, rest), sums);
+            sums =
+                s::fma(s::mul(s::load_part(a + k, rest), s::load_part(b + k, rest)), s::load_part(c + k, rest), sums);
           sum = s::sum(sums);
         }
         const bool out_of_play = mask.size > 0 && mask[first + i] == 0;
@@ -224,24 +237,28 @@ struct attention_kernel {
   }
 
   template <class T>
-  static void check_scores(matrix_view<const T> e, vector_view<const index_t> offsets, vector_view<const std::uint8_t> mask) {
+  static void check_scores(matrix_view<const T> e, vector_view<const index_t> offsets,
+                           vector_view<const std::uint8_t> mask) {
     for (index_t b = 0; b + 1 < offsets.size; ++b)
       for (index_t n = offsets[b]; n < offsets[b + 1]; ++n)
         for (index_t h = 0; h < e.cols; ++h)
           if (!std::isfinite(e(n, h)) && !(mask.size > 0 && mask[n] == 0))
             throw value_error(error_message("attention_pool", "instances",
-                                            "a score of " + number_text(static_cast<double>(e(n, h))) + " at instance " + std::to_string(n - offsets[b]) +
-                                                " of bag " + std::to_string(b),
+                                            "a score of " + number_text(static_cast<double>(e(n, h))) +
+                                                " at instance " + std::to_string(n - offsets[b]) + " of bag " +
+                                                std::to_string(b),
                                             "finite features and parameters"));
   }
 
   /// In place: d(n, h) = p(n, h) (d(n, h) - sum over the bag of p d).
   template <class T>
-  static void softmax_backward(cpu_context& ctx, matrix_view<const T> p, vector_view<const index_t> offsets, matrix_view<T> d) {
+  static void softmax_backward(cpu_context& ctx, matrix_view<const T> p, vector_view<const index_t> offsets,
+                               matrix_view<T> d) {
     ctx.parallel(offsets.size - 1, [&](index_t b, int) {
       for (index_t h = 0; h < d.cols; ++h) {
         double mean = 0;
-        for (index_t n = offsets[b]; n < offsets[b + 1]; ++n) mean += static_cast<double>(p(n, h)) * static_cast<double>(d(n, h));
+        for (index_t n = offsets[b]; n < offsets[b + 1]; ++n)
+          mean += static_cast<double>(p(n, h)) * static_cast<double>(d(n, h));
         for (index_t n = offsets[b]; n < offsets[b + 1]; ++n) d(n, h) = p(n, h) * (d(n, h) - static_cast<T>(mean));
       }
     });

@@ -12,18 +12,19 @@
 namespace stroma::detail {
 
 /// Every bag has an instance that takes part.
-inline void check_bags(std::string_view function, vector_view<const index_t> offsets, vector_view<const std::uint8_t> mask) {
+inline void check_bags(std::string_view function, vector_view<const index_t> offsets,
+                       vector_view<const std::uint8_t> mask) {
   if (mask.size > 0) check::length(function, "mask", mask.size, offsets[offsets.size - 1], "the rows of instances");
   for (index_t b = 0; b + 1 < offsets.size; ++b) {
     const index_t count = offsets[b + 1] - offsets[b];
-    if (count == 0)
-      throw shape_error(error_message(function, "bag " + std::to_string(b), "0 instances", "1 or more"));
+    if (count == 0) throw shape_error(error_message(function, "bag " + std::to_string(b), "0 instances", "1 or more"));
     if (mask.size == 0) continue;
     bool any = false;
     for (index_t n = offsets[b]; n < offsets[b + 1]; ++n) any = any || mask[n] != 0;
     if (!any)
-      throw value_error(error_message(function, "mask", "all " + std::to_string(count) + " instances of bag " + std::to_string(b) + " masked",
-                                      "1 or more that take part"));
+      throw value_error(error_message(
+          function, "mask", "all " + std::to_string(count) + " instances of bag " + std::to_string(b) + " masked",
+          "1 or more that take part"));
   }
 }
 
@@ -121,7 +122,8 @@ class partial_sums {
   }
 
   /// slide [bags, width] and the weight of every row, attention [N, heads].
-  void join(vector_view<const index_t> offsets, matrix_view<const T> e, matrix_view<T> slide, matrix_view<T> attention) const {
+  void join(vector_view<const index_t> offsets, matrix_view<const T> e, matrix_view<T> slide,
+            matrix_view<T> attention) const {
     const index_t width = width_ / heads_;
     for (index_t b = 0, part = 0; b + 1 < offsets.size; ++b) {
       const index_t parts = (offsets[b + 1] - offsets[b] + tile_rows - 1) / tile_rows;
@@ -130,7 +132,8 @@ class partial_sums {
         double total = 0;
         for (index_t p = part; p < part + parts; ++p) top = std::max(top, top_[p * heads_ + h]);
         for (index_t p = part; p < part + parts; ++p)
-          total += static_cast<double>(sum_[p * heads_ + h]) * static_cast<double>(std::exp(top_[p * heads_ + h] - top));
+          total +=
+              static_cast<double>(sum_[p * heads_ + h]) * static_cast<double>(std::exp(top_[p * heads_ + h] - top));
         T* pooled = slide.data + b * slide.row_stride + h * width;
         std::fill_n(pooled, width, T(0));
         for (index_t p = part; p < part + parts; ++p) {

@@ -10,10 +10,13 @@
 /// What the poolings without parameters share: a walk over the instances that take part, and their number.
 namespace stroma::detail {
 
-[[nodiscard]] inline bool takes_part(vector_view<const std::uint8_t> mask, index_t instance) { return mask.size == 0 || mask[instance] != 0; }
+[[nodiscard]] inline bool takes_part(vector_view<const std::uint8_t> mask, index_t instance) {
+  return mask.size == 0 || mask[instance] != 0;
+}
 
 /// How many instances of bag b take part.
-[[nodiscard]] inline index_t count_taking_part(vector_view<const index_t> offsets, index_t b, vector_view<const std::uint8_t> mask) {
+[[nodiscard]] inline index_t count_taking_part(vector_view<const index_t> offsets, index_t b,
+                                               vector_view<const std::uint8_t> mask) {
   if (mask.size == 0) return offsets[b + 1] - offsets[b];
   index_t sum = 0;
   for (index_t n = offsets[b]; n < offsets[b + 1]; ++n) sum += mask[n] != 0;
@@ -33,8 +36,8 @@ void check_instance(std::string_view function, index_t cols, const T* row, index
   for (j = 0; j < cols; ++j)
     if (!std::isfinite(row[j]))
       throw value_error(error_message(function, "instances",
-                                      std::to_string(row[j]) + " at instance " + std::to_string(instance) + " of bag " + std::to_string(bag) +
-                                          ", column " + std::to_string(j),
+                                      std::to_string(row[j]) + " at instance " + std::to_string(instance) + " of bag " +
+                                          std::to_string(bag) + ", column " + std::to_string(j),
                                       "finite features"));
 }
 
@@ -48,8 +51,8 @@ struct pool_request {
 /// tile(number of the part, rows of the part [rows, D] in T with unit columns, f) for every part of every bag, in
 /// parallel; f(g) calls g(row of the part, its features) for the instances that take part.
 template <class T, class Rows, class Tile>
-void for_each_instance_tile(cpu_context& ctx, const Rows& source, index_t cols, vector_view<const index_t> offsets, const pool_request& request,
-                            Tile&& tile) {
+void for_each_instance_tile(cpu_context& ctx, const Rows& source, index_t cols, vector_view<const index_t> offsets,
+                            const pool_request& request, Tile&& tile) {
   const index_t columns = source.scratch_cols() + tile_scratch<T>::padded(cols);
   for_each_part<T>(ctx, offsets, columns, [&](const segment_part& part, index_t number, tile_scratch<T>& scratch) {
     source.visit(part.first, part.count, scratch, [&](auto rows) {
@@ -79,8 +82,8 @@ void for_each_bag(vector_view<const index_t> offsets, F&& f) {
 
 /// Checks of a pooling's arguments that need no look at the features.
 template <class T>
-void check_pool(std::string_view function, vector_view<const index_t> offsets, index_t rows, index_t cols, matrix_view<T> out,
-                vector_view<const std::uint8_t> mask) {
+void check_pool(std::string_view function, vector_view<const index_t> offsets, index_t rows, index_t cols,
+                matrix_view<T> out, vector_view<const std::uint8_t> mask) {
   check::offsets(function, "offsets", offsets, rows);
   check_bags(function, offsets, mask);
   check::shape(function, "out", out, offsets.size - 1, cols);
