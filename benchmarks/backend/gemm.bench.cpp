@@ -1,5 +1,5 @@
-#include <benchmark/benchmark.h>
 #include <Eigen/Core>
+#include <benchmark/benchmark.h>
 
 #include <stroma/backend/cpu/primitives.hpp>
 

@@ -41,7 +41,8 @@ void training(benchmark::State& state) {
   const auto shape = Shape();
   model m = made(shape);
   const auto& bag = bench::random_matrix<S>(state.range(0), shape.features);
-  bench::training_run<stroma::adamw<model>> run(m, static_cast<int>(state.range(2)), stroma::adam_options{.weight_decay = 1e-2});
+  bench::training_run<stroma::adamw<model>> run(m, static_cast<int>(state.range(2)),
+                                                stroma::adam_options{.weight_decay = 1e-2});
   measure(state, shape, bench::training_flops(shape, bag.rows()), sizeof(S), [&] { return run(bag, 1e-4); });
 }
 

@@ -30,8 +30,9 @@ inline double inference_flops(const stroma::abmil_shape& shape, index_t instance
 }
 /// Two more products for each, except that the features need no gradient.
 inline double training_flops(const stroma::abmil_shape& shape, index_t instances) {
-  return 3 * inference_flops(shape, instances) -
-         2 * static_cast<double>(instances) * static_cast<double>(shape.features) * static_cast<double>(shape.hidden.front());
+  return 3 * inference_flops(shape, instances) - 2 * static_cast<double>(instances) *
+                                                     static_cast<double>(shape.features) *
+                                                     static_cast<double>(shape.hidden.front());
 }
 
 /// All that inference holds beside the model and the bag.

@@ -23,8 +23,13 @@ struct pool {
   array<T, 2> slide, attention;
 
   explicit pool(const benchmark::State& state)
-      : n(state.range(0)), d(state.range(1)), length(state.range(2)), threads(static_cast<int>(state.range(3))),
-        ctx(threads), layer(d, width), attention(n, 1) {
+      : n(state.range(0)),
+        d(state.range(1)),
+        length(state.range(2)),
+        threads(static_cast<int>(state.range(3))),
+        ctx(threads),
+        layer(d, width),
+        attention(n, 1) {
     bench::initialise(layer);
     gradient = stroma::zeros_like(layer);
     for (index_t first = 0; first < n; first += length) offsets.push_back(first);
@@ -32,13 +37,14 @@ struct pool {
     slide = {static_cast<index_t>(offsets.size()) - 1, d};
   }
   [[nodiscard]] stroma::bag_view<const S> bags() const {
-    return {stroma::as_const_view(bench::random_matrix<S>(n, d)), {offsets.data(), static_cast<index_t>(offsets.size())}};
+    return {stroma::as_const_view(bench::random_matrix<S>(n, d)),
+            {offsets.data(), static_cast<index_t>(offsets.size())}};
   }
   template <class View, class Layer>
   static View view_of(Layer& l) {
     using stroma::as_view;
-    return {as_view(l.hidden.weight), as_view(l.hidden.bias), as_view(l.gate.weight), as_view(l.gate.bias),
-            as_view(l.score.weight),  as_view(l.score.bias)};
+    return {as_view(l.hidden.weight), as_view(l.hidden.bias),  as_view(l.gate.weight),
+            as_view(l.gate.bias),     as_view(l.score.weight), as_view(l.score.bias)};
   }
   [[nodiscard]] auto parameters() const { return view_of<stroma::attention_view<const T>>(layer); }
   auto gradients() { return view_of<stroma::attention_view<T>>(gradient); }
@@ -70,7 +76,8 @@ void training(benchmark::State& state) {
   const auto bags = p.bags();
   array<T, 2> hidden(p.n, width), gate(p.n, width), d_x(p.n, p.d), d_slide = p.slide;
   d_slide.fill(1);
-  const stroma::attention_output<T> out{stroma::as_view(p.slide), stroma::as_view(p.attention), stroma::as_view(hidden), stroma::as_view(gate)};
+  const stroma::attention_output<T> out{stroma::as_view(p.slide), stroma::as_view(p.attention), stroma::as_view(hidden),
+                                        stroma::as_view(gate)};
   const stroma::attention_derivative<T> derivative{stroma::as_const_view(d_slide), {}};
   const stroma::attention_gradients<T> gradients{stroma::as_view(d_x), p.gradients()};
   const auto run = [&] {

@@ -49,7 +49,8 @@ double peak_flops(int threads) {
   for (int window = 0; window < 100; ++window) {
     std::vector<double> each(static_cast<std::size_t>(threads));
     std::vector<std::thread> others;
-    for (std::size_t t = 1; t < each.size(); ++t) others.emplace_back([&each, t] { each[t] = register_flops<T>(0.002); });
+    for (std::size_t t = 1; t < each.size(); ++t)
+      others.emplace_back([&each, t] { each[t] = register_flops<T>(0.002); });
     each[0] = register_flops<T>(0.002);
     for (auto& other : others) other.join();
     double sum = 0;

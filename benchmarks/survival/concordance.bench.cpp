@@ -24,7 +24,8 @@ void judged(benchmark::State& state) {
   };
   judge();
   for (auto _ : state) benchmark::DoNotOptimize(judge());
-  bench::count_items(state, static_cast<double>(score.size()), static_cast<double>(score.size() * (sizeof(T) + sizeof(double) + 1)));
+  bench::count_items(state, static_cast<double>(score.size()),
+                     static_cast<double>(score.size() * (sizeof(T) + sizeof(double) + 1)));
 }
 
 void cohorts(benchmark::internal::Benchmark* b) {

@@ -30,17 +30,28 @@ void cox(benchmark::State& state) {
     step();
     benchmark::ClobberMemory();
   }
-  bench::count_items(state, static_cast<double>(score.size()), static_cast<double>(score.size() * (2 * sizeof(T) + sizeof(double) + 1)));
+  bench::count_items(state, static_cast<double>(score.size()),
+                     static_cast<double>(score.size() * (2 * sizeof(T) + sizeof(double) + 1)));
 }
 
 void cohorts(benchmark::internal::Benchmark* b) {
   b->ArgNames({"N"})->RangeMultiplier(10)->Range(1000, 1000000)->Unit(benchmark::kMicrosecond);
 }
 
-BENCHMARK(cox<double, stroma::ties::breslow, order::made_in_the_call>)->Name("BM_cox_partial_likelihood/double")->Apply(cohorts);
-BENCHMARK(cox<float, stroma::ties::breslow, order::made_in_the_call>)->Name("BM_cox_partial_likelihood/float")->Apply(cohorts);
-BENCHMARK(cox<double, stroma::ties::efron, order::made_in_the_call>)->Name("BM_cox_partial_likelihood_efron/double")->Apply(cohorts);
-BENCHMARK(cox<double, stroma::ties::breslow, order::made_before>)->Name("BM_cox_partial_likelihood_sorted/double")->Apply(cohorts);
-BENCHMARK(cox<float, stroma::ties::breslow, order::made_before>)->Name("BM_cox_partial_likelihood_sorted/float")->Apply(cohorts);
+BENCHMARK(cox<double, stroma::ties::breslow, order::made_in_the_call>)
+    ->Name("BM_cox_partial_likelihood/double")
+    ->Apply(cohorts);
+BENCHMARK(cox<float, stroma::ties::breslow, order::made_in_the_call>)
+    ->Name("BM_cox_partial_likelihood/float")
+    ->Apply(cohorts);
+BENCHMARK(cox<double, stroma::ties::efron, order::made_in_the_call>)
+    ->Name("BM_cox_partial_likelihood_efron/double")
+    ->Apply(cohorts);
+BENCHMARK(cox<double, stroma::ties::breslow, order::made_before>)
+    ->Name("BM_cox_partial_likelihood_sorted/double")
+    ->Apply(cohorts);
+BENCHMARK(cox<float, stroma::ties::breslow, order::made_before>)
+    ->Name("BM_cox_partial_likelihood_sorted/float")
+    ->Apply(cohorts);
 
 }  // namespace

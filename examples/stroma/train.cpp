@@ -81,6 +81,17 @@ std::vector<judged_fold> run_folds(const train_options& o, const cohort& data, c
   return judged;
 }
 
+/// What a kill left half written, and the folder of the checkpoints, which is empty now.
+void tidy_up(const std::filesystem::path& out) {
+  std::error_code ignored;
+  for (const auto& folder : {out / "checkpoints", out})
+    for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+      const std::string name = entry.path().filename().string();
+      if (name.starts_with(".stroma.") && name.ends_with(".tmp")) std::filesystem::remove(entry.path(), ignored);
+    }
+  std::filesystem::remove(out / "checkpoints", ignored);
+}
+
 }  // namespace
 
 void train(const train_options& o) {
@@ -92,8 +103,7 @@ void train(const train_options& o) {
   std::cout << data.bags.count() << " bags, " << data.bags.features() << " features, " << jobs.size() << " models to train\n" << std::flush;
   const auto judged = run_folds(o, data, jobs);
   write_results(o, data, jobs, judged);
-  std::error_code ignored;
-  std::filesystem::remove(std::filesystem::path(o.out) / "checkpoints", ignored);
+  tidy_up(o.out);
 }
 
 }  // namespace program
