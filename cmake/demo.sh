@@ -19,9 +19,10 @@ say "1 of 5: build the program (build/demo)"
 sh cmake/setup.sh || echo "going on with what is installed" >&2
 generator=
 if command -v ninja >/dev/null 2>&1; then generator="-G Ninja"; fi
+# -O2: as fast a program as -O3 makes here, and a third less to compile.
 # shellcheck disable=SC2086  # no word or two
-cmake -S . -B build/demo $generator -DCMAKE_BUILD_TYPE=Release -DSTROMA_NATIVE=ON -DSTROMA_TESTS=OFF \
-  -DSTROMA_HOUSE_TESTS=OFF -DSTROMA_EXAMPLES=ON -DSTROMA_INSTALL=OFF >/dev/null
+cmake -S . -B build/demo $generator -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE="-O2 -DNDEBUG" -DSTROMA_NATIVE=ON \
+  -DSTROMA_TESTS=OFF -DSTROMA_HOUSE_TESTS=OFF -DSTROMA_EXAMPLES=ON -DSTROMA_INSTALL=OFF >/dev/null
 cmake --build build/demo --target stroma_program --parallel "$cores"
 
 say "2 of 5: simulate three cancers with follow-up; the true risk is known"

@@ -33,7 +33,8 @@ std::vector<double> draw_effects(stroma::random_stream& draw, int components, in
 }  // namespace
 
 cohort_model::cohort_model(const simulation_options& options, int cohort) : options_(options), cohort_(cohort) {
-  const auto components = static_cast<std::size_t>(options.components), features = static_cast<std::size_t>(options.features);
+  const auto components = static_cast<std::size_t>(options.components),
+             features = static_cast<std::size_t>(options.features);
   stroma::random_stream common(options.seed, 0, static_cast<std::uint32_t>(purpose::centres));
   centres_.resize(components * features);
   for (double& c : centres_) c = options.separation * common.normal();
@@ -51,7 +52,8 @@ cohort_model::cohort_model(const simulation_options& options, int cohort) : opti
 }
 
 stroma::random_stream cohort_model::stream(purpose why, std::uint32_t number) const {
-  return stroma::random_stream(options_.seed, number, static_cast<std::uint32_t>(why) + 16 * static_cast<std::uint32_t>(cohort_ + 1));
+  return stroma::random_stream(options_.seed, number,
+                               static_cast<std::uint32_t>(why) + 16 * static_cast<std::uint32_t>(cohort_ + 1));
 }
 
 /// Sizes rise by one factor from cohort to cohort: few patients in some cancers, many in others.
@@ -75,18 +77,22 @@ void cohort_model::choose_effects() {
     for (double& s : special) s = -s;
   shared_ = std::clamp(options_.shared + own.uniform(-0.2, 0.2), 0.0, 1.0);
   effects_.resize(general.size());
-  for (std::size_t k = 0; k < effects_.size(); ++k) effects_[k] = std::sqrt(shared_) * general[k] + std::sqrt(1 - shared_) * special[k];
+  for (std::size_t k = 0; k < effects_.size(); ++k)
+    effects_[k] = std::sqrt(shared_) * general[k] + std::sqrt(1 - shared_) * special[k];
   normalise(effects_);
   for (double& e : effects_) e *= options_.effect;
+  shared_effects_ = general;
 }
 
-/// Log ratios are standard normal around the cohort's usual ones, so the log hazard has the standard deviation `effect`.
+/// Log ratios are standard normal around the cohort's usual ones, so the log hazard has the standard deviation
+/// `effect`.
 simulated_patient cohort_model::draw_patient(stroma::random_stream& draw) const {
-  simulated_patient p{log_parts_, 0};
+  simulated_patient p{log_parts_, 0, 0};
   double sum = 0;
   for (std::size_t k = 0; k < p.mixture.size(); ++k) {
     const double deviation = draw.normal();
     p.risk += effects_[k] * deviation;
+    p.shared_risk += shared_effects_[k] * deviation;
     sum += p.mixture[k] = std::exp(log_parts_[k] + deviation);
   }
   for (double& m : p.mixture) m /= sum;
@@ -131,7 +137,8 @@ int cohort_model::patches(std::uint32_t number) const {
   return static_cast<int>(std::lround(least * std::pow(most / least, draw.uniform())));
 }
 
-void cohort_model::draw_patches(const simulated_patient& patient, std::uint32_t number, std::vector<float>& features) const {
+void cohort_model::draw_patches(const simulated_patient& patient, std::uint32_t number,
+                                std::vector<float>& features) const {
   auto draw = stream(purpose::patches, number);
   (void)draw.uniform();  // the bag's size, see above
   const auto width = static_cast<std::size_t>(options_.features);

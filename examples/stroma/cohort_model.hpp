@@ -30,6 +30,7 @@ struct follow_up_time {
 struct simulated_patient {
   std::vector<double> mixture;  ///< of the components, sums to 1
   double risk;                  ///< true log hazard
+  double shared_risk;           ///< the part of it that is the same in all cohorts
 };
 
 /// One cancer: which tissue its patients have, what their tissue means, how long they are followed. Everything is a
@@ -60,7 +61,8 @@ class cohort_model {
   simulation_options options_;
   int cohort_, patients_ = 0;
   double shared_ = 0, time_scale_ = 0, censoring_scale_ = 0;
-  std::vector<double> effects_;    ///< [components]
+  std::vector<double> effects_;  ///< [components]
+  std::vector<double> shared_effects_;
   std::vector<double> log_parts_;  ///< [components] the cohort's usual mixture
   std::vector<double> centres_;    ///< [components x features]
 };

@@ -38,7 +38,9 @@ std::vector<T> pick(const std::vector<T>& values, const std::vector<index_t>& wh
   return picked;
 }
 
-bool is_number(const std::string& text) { return !text.empty() && text.find_first_not_of("0123456789") == std::string::npos; }
+bool is_number(const std::string& text) {
+  return !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
+}
 
 /// The fold of each bag in one repetition of a folds file.
 std::vector<index_t> folds_in_file(const stroma::table& file, const std::string& column, const bag_source& bags,
@@ -47,9 +49,11 @@ std::vector<index_t> folds_in_file(const stroma::table& file, const std::string&
   std::vector<index_t> fold;
   for (const std::string& id : bags.ids()) {
     const auto row = row_of.find(id);
-    if (row == row_of.end()) stroma::detail::refuse_file("train", file.file(), "no row of bag '" + id + "'", "a fold for each bag");
+    if (row == row_of.end())
+      stroma::detail::refuse_file("train", file.file(), "no row of bag '" + id + "'", "a fold for each bag");
     const double f = values[static_cast<std::size_t>(row->second)];
-    if (f < 0 || f > 9999 || f != std::floor(f)) file.refuse("train", row->second, column, "a fold: a whole number from 0");
+    if (f < 0 || f > 9999 || f != std::floor(f))
+      file.refuse("train", row->second, column, "a fold: a whole number from 0");
     fold.push_back(static_cast<index_t>(f));
   }
   return fold;
@@ -60,17 +64,22 @@ std::vector<std::vector<index_t>> assignments(const train_options& o, const coho
   if (is_number(o.folds)) {
     const index_t folds = std::stol(o.folds.substr(0, 9));
     for (int r = 0; r < o.repeats; ++r)
-      repetitions.push_back(stroma::assign_folds(data.known.strata(), {.folds = folds,
-                                                                       .seed = o.recipe.seed + static_cast<std::uint64_t>(r),
-                                                                       .absent = stroma::absent_class::allow}));
+      repetitions.push_back(
+          stroma::assign_folds(data.known.strata(), {.folds = folds,
+                                                     .seed = o.recipe.seed + static_cast<std::uint64_t>(r),
+                                                     .absent = stroma::absent_class::allow}));
     return repetitions;
   }
   const stroma::table file(o.folds);
-  if (file.names().size() < 2) stroma::detail::refuse_file("train", file.file(), "one column", "the bag, then a column of folds for each repetition");
+  if (file.names().size() < 2)
+    stroma::detail::refuse_file("train", file.file(), "one column",
+                                "the bag, then a column of folds for each repetition");
   std::unordered_map<std::string, index_t> row_of;
   for (index_t r = 0; r < file.rows(); ++r)
-    if (!row_of.emplace(file.text(r, file.names()[0]), r).second) file.refuse("train", r, file.names()[0], "each bag once");
-  for (std::size_t c = 1; c < file.names().size(); ++c) repetitions.push_back(folds_in_file(file, file.names()[c], data.bags, row_of));
+    if (!row_of.emplace(file.text(r, file.names()[0]), r).second)
+      file.refuse("train", r, file.names()[0], "each bag once");
+  for (std::size_t c = 1; c < file.names().size(); ++c)
+    repetitions.push_back(folds_in_file(file, file.names()[c], data.bags, row_of));
   return repetitions;
 }
 
@@ -79,21 +88,26 @@ void check_comparable(const cohort& data, const fold_job& job) {
   stroma::cpu_context ctx;
   const auto time = pick(data.known.time, job.parts.test), event = pick(data.known.event, job.parts.test);
   if (!std::isfinite(stroma::concordance(ctx, time, time, event).value))
-    stroma::detail::refuse_file("train", "repetition " + std::to_string(job.repetition) + ", fold " + std::to_string(job.fold),
-                                std::to_string(job.parts.test.size()) + " test patients without a comparable pair", "an event and a patient followed longer: fewer folds");
+    stroma::detail::refuse_file("train",
+                                "repetition " + std::to_string(job.repetition) + ", fold " + std::to_string(job.fold),
+                                std::to_string(job.parts.test.size()) + " test patients without a comparable pair",
+                                "an event and a patient followed longer: fewer folds");
 }
 
 using metric_list = std::vector<std::pair<std::string, double>>;
 
-metric_list class_metrics(stroma::cpu_context& ctx, const std::vector<prediction>& predictions, const std::vector<int>& label) {
+metric_list class_metrics(stroma::cpu_context& ctx, const std::vector<prediction>& predictions,
+                          const std::vector<int>& label) {
   const std::size_t outputs = predictions.front().logits.size();
   stroma::array<float, 2> logits(static_cast<index_t>(predictions.size()), static_cast<index_t>(outputs));
   std::vector<double> score;
   for (std::size_t i = 0; i < predictions.size(); ++i) {
     std::copy(predictions[i].logits.begin(), predictions[i].logits.end(), logits.data() + i * outputs);
-    score.push_back(static_cast<double>(predictions[i].logits.back() - (outputs == 2 ? predictions[i].logits.front() : 0)));
+    score.push_back(
+        static_cast<double>(predictions[i].logits.back() - (outputs == 2 ? predictions[i].logits.front() : 0)));
   }
-  const double right = outputs == 1 ? stroma::binary_accuracy(ctx, score, label, {.threshold = 0}) : stroma::accuracy(ctx, logits, label);
+  const double right = outputs == 1 ? stroma::binary_accuracy(ctx, score, label, {.threshold = 0})
+                                    : stroma::accuracy(ctx, logits, label);
   if (outputs > 2) return {{"accuracy", right}};
   return {{"accuracy", right}, {"auc", stroma::roc_auc(ctx, score, label)}};
 }
@@ -102,7 +116,8 @@ judged_fold judge(stroma::cpu_context& ctx, const cohort& data, const fold_job& 
   judged_fold result;
   const auto scaled = data.bags.standardised_if(model.input);
   stroma::graph<float> g(ctx, stroma::graph_mode::inference);
-  for (const index_t b : job.parts.test) result.predictions.push_back(predict(g, model.model, scaled ? *scaled : data.bags, b));
+  for (const index_t b : job.parts.test)
+    result.predictions.push_back(predict(g, model.model, scaled ? *scaled : data.bags, b));
   if (model.spec.task == task_kind::classes) {
     result.metrics = class_metrics(ctx, result.predictions, pick(data.known.label, job.parts.test));
     return result;
@@ -122,10 +137,12 @@ trained_fold model_of(stroma::cpu_context& ctx, const train_options& o, const co
   const std::string run = run_text(o);
   if (o.resume && std::filesystem::exists(file)) {
     if (run_of_model(file) != run)
-      stroma::detail::refuse_file("train", file.string(), "a model trained with other options", "the same options, or another --out");
+      stroma::detail::refuse_file("train", file.string(), "a model trained with other options",
+                                  "the same options, or another --out");
     return {load_model(file), {}};
   }
-  auto result = train_fold(ctx, data.bags, data.known, o.recipe, job, {on_epoch, checkpoint, o.checkpoint_every, o.resume, run});
+  auto result =
+      train_fold(ctx, data.bags, data.known, o.recipe, job, {on_epoch, checkpoint, o.checkpoint_every, o.resume, run});
   save_model(file, result.model, run);
   remove_checkpoint(checkpoint);
   return result;
@@ -135,9 +152,11 @@ trained_fold model_of(stroma::cpu_context& ctx, const train_options& o, const co
 
 cohort read_cohort(const train_options& o) {
   bag_source bags(o.bags);
-  targets known = o.recipe.model.task == task_kind::survival ? read_survival(bags, o.clinical, o.columns) : read_classes(bags, o.clinical, o.columns);
+  targets known = o.recipe.model.task == task_kind::survival ? read_survival(bags, o.clinical, o.columns)
+                                                             : read_classes(bags, o.clinical, o.columns);
   if (o.recipe.model.loss == loss_kind::bce && known.classes() > 2)
-    stroma::detail::refuse_file("train", "labels", std::to_string(known.classes()) + " classes", "0 and 1 with --loss bce (--loss ce takes more)");
+    stroma::detail::refuse_file("train", "labels", std::to_string(known.classes()) + " classes",
+                                "0 and 1 with --loss bce (--loss ce takes more)");
   return {std::move(bags), std::move(known)};
 }
 

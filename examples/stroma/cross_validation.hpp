@@ -28,11 +28,11 @@ struct fold_job {
 
 /// What a fold's model says of its test bags.
 struct judged_fold {
-  std::vector<prediction> predictions;                   ///< in the order of the fold's test bags
+  std::vector<prediction> predictions;                  ///< in the order of the fold's test bags
   std::vector<std::pair<std::string, double>> metrics;  ///< the first is the one that tables show
-  index_t events = 0;          ///< among the test patients
-  int epochs = 0;              ///< that the model has seen
-  std::optional<double> loss;  ///< of the last epoch, if it was trained now
+  index_t events = 0;                                   ///< among the test patients
+  int epochs = 0;                                       ///< that the model has seen
+  std::optional<double> loss;                           ///< of the last epoch, if it was trained now
 };
 
 [[nodiscard]] cohort read_cohort(const train_options& options);
@@ -40,12 +40,13 @@ struct judged_fold {
 [[nodiscard]] std::vector<fold_job> plan_folds(const train_options& options, const cohort& data);
 /// Trains a fold's model, or takes it from its file if an earlier run had finished it (--resume), and judges it.
 /// @param on_epoch  told the mean loss after each epoch
-[[nodiscard]] judged_fold run_fold(stroma::cpu_context& ctx, const train_options& options, const cohort& data, const fold_job& job,
-                                   const std::function<void(double)>& on_epoch);
+[[nodiscard]] judged_fold run_fold(stroma::cpu_context& ctx, const train_options& options, const cohort& data,
+                                   const fold_job& job, const std::function<void(double)>& on_epoch);
 /// Removes what an earlier run left of this fold.
 void forget_fold(const train_options& options, const fold_job& job);
 
 /// metrics.json, risks.csv or predictions.csv, attention; and the table on the screen.
-void write_results(const train_options& options, const cohort& data, const std::vector<fold_job>& jobs, const std::vector<judged_fold>& judged);
+void write_results(const train_options& options, const cohort& data, const std::vector<fold_job>& jobs,
+                   const std::vector<judged_fold>& judged);
 
 }  // namespace program

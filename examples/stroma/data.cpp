@@ -44,7 +44,8 @@ std::vector<index_t> rows_of(const bag_source& bags, const stroma::follow_up& cl
     const auto [first, fresh] = bag_of_row.emplace(rows[b], b);
     if (!fresh)
       stroma::detail::refuse_file("train", "bags '" + bags.ids()[first->second] + "' and '" + bags.ids()[b] + "'",
-                                  "both of patient '" + clinical.ids[static_cast<std::size_t>(rows[b])] + "'", "one bag a patient");
+                                  "both of patient '" + clinical.ids[static_cast<std::size_t>(rows[b])] + "'",
+                                  "one bag a patient");
   }
   return rows;
 }
@@ -101,7 +102,8 @@ standardisation bag_source::measure(std::span<const index_t> bags) const {
   for (std::size_t j = 0; j < width; ++j) {
     const double deviation = std::sqrt(squares[j]);
     by.mean[static_cast<index_t>(j)] = static_cast<float>(sum[j]);
-    by.scale[static_cast<index_t>(j)] = deviation > 1e-6 * std::abs(sum[j]) && deviation > 0 ? static_cast<float>(deviation) : 1.0f;
+    by.scale[static_cast<index_t>(j)] =
+        deviation > 1e-6 * std::abs(sum[j]) && deviation > 0 ? static_cast<float>(deviation) : 1.0f;
   }
   return by;
 }
@@ -140,7 +142,8 @@ std::vector<int> targets::strata() const {
   std::vector<int> result;
   for (std::size_t i = 0; i < std::max(label.size(), event.size()); ++i) {
     const int outcome = label.empty() ? static_cast<int>(event[i]) : label[i];
-    const int of_cohort = cohort.empty() ? 0 : cohorts.emplace(cohort[i], static_cast<int>(cohorts.size())).first->second;
+    const int of_cohort =
+        cohort.empty() ? 0 : cohorts.emplace(cohort[i], static_cast<int>(cohorts.size())).first->second;
     result.push_back(10000 * of_cohort + outcome);
   }
   return result;
@@ -156,7 +159,9 @@ targets read_survival(const bag_source& bags, const std::string& clinical, const
 targets read_classes(const bag_source& bags, const std::string& clinical, const clinical_columns& columns) {
   targets result;
   if (clinical.empty()) {
-    if (bags.labels().empty()) stroma::detail::refuse_file("train", "labels", "none in the bags' files", "labels there, or --clinical with --label-column");
+    if (bags.labels().empty())
+      stroma::detail::refuse_file("train", "labels", "none in the bags' files",
+                                  "labels there, or --clinical with --label-column");
     for (std::size_t b = 0; b < bags.labels().size(); ++b)
       result.label.push_back(class_of(bags.labels()[b], "label of bag '" + bags.ids()[b] + "'"));
     return result;
@@ -166,7 +171,8 @@ targets read_classes(const bag_source& bags, const std::string& clinical, const 
   const auto labels = table.numbers(columns.label);
   for (const index_t row : rows_of(bags, patients))
     result.label.push_back(
-        class_of(labels[static_cast<std::size_t>(row)], table.file() + ": line " + std::to_string(table.line(row)) + ", column '" + columns.label + "'"));
+        class_of(labels[static_cast<std::size_t>(row)],
+                 table.file() + ": line " + std::to_string(table.line(row)) + ", column '" + columns.label + "'"));
   return result;
 }
 

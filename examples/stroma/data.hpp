@@ -18,7 +18,9 @@ namespace program {
 /// Mean and scale of each feature: x becomes (x - mean) / scale.
 struct standardisation {
   stroma::array<float, 1> mean, scale;
-  static auto members(auto& self) { return std::tuple{stroma::member{"mean", self.mean}, stroma::member{"scale", self.scale}}; }
+  static auto members(auto& self) {
+    return std::tuple{stroma::member{"mean", self.mean}, stroma::member{"scale", self.scale}};
+  }
 };
 
 /// Bags to learn from or to judge: a CSV file in memory, or safetensors files that stay on disk in their own type.
@@ -40,7 +42,8 @@ class bag_source {
   decltype(auto) visit(index_t bag, F&& f) const {
     if (!files_) return f(memory_.view()[bag]);
     return files_->visit(bag, [&]<class View>(View view) -> decltype(f(memory_.view()[bag])) {
-      if constexpr (std::is_same_v<typename View::value_type, double>) return f(memory_.view()[bag]);  // never: see stays_on_disk
+      if constexpr (std::is_same_v<typename View::value_type, double>)
+        return f(memory_.view()[bag]);  // never: see stays_on_disk
       else return f(view);
     });
   }
@@ -73,8 +76,10 @@ struct targets {
 
 struct clinical_columns;
 
-[[nodiscard]] targets read_survival(const bag_source& bags, const std::string& clinical, const clinical_columns& columns);
+[[nodiscard]] targets read_survival(const bag_source& bags, const std::string& clinical,
+                                    const clinical_columns& columns);
 /// From the clinical table, or from the bags themselves if it is empty.
-[[nodiscard]] targets read_classes(const bag_source& bags, const std::string& clinical, const clinical_columns& columns);
+[[nodiscard]] targets read_classes(const bag_source& bags, const std::string& clinical,
+                                   const clinical_columns& columns);
 
 }  // namespace program

@@ -32,7 +32,9 @@ struct patients {
     for (const double e : event) sum += e;
     return sum;
   }
-  [[nodiscard]] double c_index(stroma::cpu_context& ctx) const { return stroma::concordance(ctx, score, time, event).value; }
+  [[nodiscard]] double c_index(stroma::cpu_context& ctx) const {
+    return stroma::concordance(ctx, score, time, event).value;
+  }
 };
 
 struct group {
@@ -49,7 +51,8 @@ auto& find_or_add(List& list, std::map<std::string, std::size_t>& index, const s
 }
 
 /// The event flags, 1 for an observed event, and the times, both checked; messages name the line.
-std::pair<std::vector<double>, std::vector<double>> read_follow_up(const stroma::table& table, const evaluate_options& o) {
+std::pair<std::vector<double>, std::vector<double>> read_follow_up(const stroma::table& table,
+                                                                   const evaluate_options& o) {
   auto time = table.numbers(o.time), event = table.numbers(o.event);
   for (stroma::index_t r = 0; r < table.rows(); ++r) {
     const auto at = static_cast<std::size_t>(r);
@@ -75,7 +78,9 @@ std::vector<group> read_groups(const evaluate_options& o) {
     fold_index.resize(groups.size());
     std::string fold;
     for (const std::string& column : o.fold) fold.append(fold.empty() ? "" : "/").append(table.text(r, column));
-    auto& in_fold = find_or_add(g.folds, fold_index[group_index.at(name)], fold, [&] { return std::pair{fold, patients{}}; });
+    auto& in_fold = find_or_add(g.folds, fold_index[group_index.at(name)], fold, [&] {
+      return std::pair{fold, patients{}};
+    });
     g.all.add(time[at], event[at], score[at]);
     in_fold.second.add(time[at], event[at], score[at]);
   }
@@ -85,16 +90,21 @@ std::vector<group> read_groups(const evaluate_options& o) {
 json judge(const group& g, const evaluate_options& o, stroma::cpu_context& ctx) {
   const double pooled = g.all.c_index(ctx);
   if (!std::isfinite(pooled))
-    stroma::detail::refuse_file("evaluate", o.table + ": group '" + g.name + "'",
-                                std::to_string(g.all.time.size()) + " rows, " + fixed(g.all.events(), 0) + " events, no comparable pair",
-                                "an event and a patient followed longer");
+    stroma::detail::refuse_file(
+        "evaluate", o.table + ": group '" + g.name + "'",
+        std::to_string(g.all.time.size()) + " rows, " + fixed(g.all.events(), 0) + " events, no comparable pair",
+        "an event and a patient followed longer");
   std::vector<double> values;
   json folds = json::array();
   for (const auto& [name, rows] : g.folds) {
     values.push_back(rows.c_index(ctx));
     if (!std::isfinite(values.back()))
-      std::cerr << "stroma: note: group '" << g.name << "', fold '" << name << "' has no comparable pair and is left out of the mean\n";
-    folds.push_back({{"fold", name}, {"n", rows.time.size()}, {"events", static_cast<std::int64_t>(rows.events())}, {"c_index", number_or_null(values.back())}});
+      std::cerr << "stroma: note: group '" << g.name << "', fold '" << name
+                << "' has no comparable pair and is left out of the mean\n";
+    folds.push_back({{"fold", name},
+                     {"n", rows.time.size()},
+                     {"events", static_cast<std::int64_t>(rows.events())},
+                     {"c_index", number_or_null(values.back())}});
   }
   const auto over_folds = summarise(values);
   json result = {{"n", g.all.time.size()},

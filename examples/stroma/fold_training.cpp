@@ -36,16 +36,24 @@ struct any_optimizer {
     const auto decay = r.decay_matrices_only ? stroma::decay_on::matrices : stroma::decay_on::all;
     const stroma::adam_options adaptive{.weight_decay = r.weight_decay, .decay = decay};
     switch (r.optimizer) {
-      case optimizer_kind::sgd: sgd.emplace(model, stroma::sgd_options{.momentum = r.momentum, .weight_decay = r.weight_decay, .decay = decay}); break;
-      case optimizer_kind::adam: adam.emplace(model, adaptive); break;
-      case optimizer_kind::adamw: adamw.emplace(model, adaptive); break;
+      case optimizer_kind::sgd:
+        sgd.emplace(model, stroma::sgd_options{.momentum = r.momentum, .weight_decay = r.weight_decay, .decay = decay});
+        break;
+      case optimizer_kind::adam:
+        adam.emplace(model, adaptive);
+        break;
+      case optimizer_kind::adamw:
+        adamw.emplace(model, adaptive);
+        break;
     }
   }
   static auto members(auto& self) {
     return std::tuple{stroma::member{"", self.sgd}, stroma::member{"", self.adam}, stroma::member{"", self.adamw}};
   }
   static auto numbers(auto& self) {
-    return std::tuple{stroma::member{"steps", self.sgd ? self.sgd->steps : self.adam ? self.adam->steps : self.adamw->steps}};
+    return std::tuple{stroma::member{"steps", self.sgd    ? self.sgd->steps
+                                              : self.adam ? self.adam->steps
+                                                          : self.adamw->steps}};
   }
   void step_and_clear(stroma::cpu_context& ctx, slide_model& model, slide_model& gradient, double rate) {
     if (sgd) sgd->step_and_clear(ctx, model, gradient, rate);
@@ -61,8 +69,12 @@ struct fold_state {
   training_state training;
   stroma::early_stopping<slide_model> early;
 
-  static auto members(auto& self) { return std::tuple{stroma::member{"training", self.training}, stroma::member{"early", self.early}}; }
-  static auto numbers(auto& self) { return std::tuple{stroma::member{"training", self.training}, stroma::member{"early", self.early}}; }
+  static auto members(auto& self) {
+    return std::tuple{stroma::member{"training", self.training}, stroma::member{"early", self.early}};
+  }
+  static auto numbers(auto& self) {
+    return std::tuple{stroma::member{"training", self.training}, stroma::member{"early", self.early}};
+  }
 };
 
 template <class T>
@@ -76,7 +88,8 @@ struct loss_targets {
   std::vector<int> label, bin;
   std::vector<float> positive;
 
-  loss_targets(stroma::cpu_context& ctx, const targets& known, const model_spec& spec) : time(known.time), event(known.event), label(known.label) {
+  loss_targets(stroma::cpu_context& ctx, const targets& known, const model_spec& spec)
+      : time(known.time), event(known.event), label(known.label) {
     for (const int l : label) positive.push_back(static_cast<float>(l));
     if (spec.loss != loss_kind::nll) return;
     bin.resize(time.size());
@@ -86,9 +99,12 @@ struct loss_targets {
 
 node bag_loss(graph& g, node logits, index_t bag, const loss_targets& t, const training_recipe& r) {
   switch (r.model.loss) {
-    case loss_kind::nll: return stroma::discrete_hazard(g, logits, one(t.bin, bag), one(t.event, bag), {.alpha = r.alpha});
-    case loss_kind::ce: return stroma::cross_entropy(g, logits, one(t.label, bag));
-    default: return stroma::binary_cross_entropy(g, logits, one(t.positive, bag));
+    case loss_kind::nll:
+      return stroma::discrete_hazard(g, logits, one(t.bin, bag), one(t.event, bag), {.alpha = r.alpha});
+    case loss_kind::ce:
+      return stroma::cross_entropy(g, logits, one(t.label, bag));
+    default:
+      return stroma::binary_cross_entropy(g, logits, one(t.positive, bag));
   }
 }
 
@@ -99,13 +115,21 @@ node input_of(graph& g, const bag_source& bags, index_t bag) {
 /// One fold's training, from the data to the model.
 class fold_trainer {
  public:
-  fold_trainer(stroma::cpu_context& ctx, const bag_source& bags, const targets& known, const training_recipe& recipe, const fold_job& job,
-               const fold_hooks& hooks)
-      : ctx_(ctx), bags_(bags), targets_(ctx, known, recipe.model), recipe_(recipe), hooks_(hooks), bags_to_learn_(job.parts.train),
-        seed_(recipe.seed + static_cast<std::uint64_t>(job.repetition)), state_(initial_state()), saved_(std::chrono::steady_clock::now()) {
+  fold_trainer(stroma::cpu_context& ctx, const bag_source& bags, const targets& known, const training_recipe& recipe,
+               const fold_job& job, const fold_hooks& hooks)
+      : ctx_(ctx),
+        bags_(bags),
+        targets_(ctx, known, recipe.model),
+        recipe_(recipe),
+        hooks_(hooks),
+        bags_to_learn_(job.parts.train),
+        seed_(recipe.seed + static_cast<std::uint64_t>(job.repetition)),
+        state_(initial_state()),
+        saved_(std::chrono::steady_clock::now()) {
     if (recipe.patience == 0) return;
-    auto inner = stroma::validation_split(job.parts.train, known.strata(),
-                                          {.fraction = recipe.validation, .seed = seed_, .absent = stroma::absent_class::allow});
+    auto inner =
+        stroma::validation_split(job.parts.train, known.strata(),
+                                 {.fraction = recipe.validation, .seed = seed_, .absent = stroma::absent_class::allow});
     bags_to_learn_ = std::move(inner.train);
     validation_ = std::move(inner.test);
   }
@@ -143,12 +167,17 @@ class fold_trainer {
   }
 
   void train_by_bag() {
-    stroma::training_options options{.epochs = recipe_.epochs, .batch = batch(), .remainder = recipe_.drop_last ? stroma::last_batch::dropped : stroma::last_batch::smaller};
+    stroma::training_options options{
+        .epochs = recipe_.epochs,
+        .batch = batch(),
+        .remainder = recipe_.drop_last ? stroma::last_batch::dropped : stroma::last_batch::smaller};
     options.learning_rate = rate();
     options.on_epoch = [this](const stroma::epoch_report&) { after_epoch(); };
     stroma::train<float>(
         ctx_, state_.training, bags_to_learn_,
-        [this](graph& g, index_t bag) { return bag_loss(g, state_.training.model(g, input_of(g, bags_, bag)).logits, bag, targets_, recipe_); },
+        [this](graph& g, index_t bag) {
+          return bag_loss(g, state_.training.model(g, input_of(g, bags_, bag)).logits, bag, targets_, recipe_);
+        },
         options);
   }
 
@@ -165,7 +194,8 @@ class fold_trainer {
       if (batch() < static_cast<index_t>(bags_to_learn_.size())) shuffle(order);
       double sum = 0, steps = 0;
       for (std::size_t first = 0; first < order.size(); first += static_cast<std::size_t>(batch())) {
-        const auto part = std::span<const index_t>(order).subspan(first, std::min(order.size() - first, static_cast<std::size_t>(batch())));
+        const auto part = std::span<const index_t>(order).subspan(
+            first, std::min(order.size() - first, static_cast<std::size_t>(batch())));
         if (part.size() < order.size()) cohort = risk_order(part);
         sum += cox_step(g, scorer, cohort, part);
         s.optimizer.step_and_clear(ctx_, s.model, gradient, learning_rate(s.step++));
@@ -177,7 +207,8 @@ class fold_trainer {
     }
   }
   double cox_step(graph& g, graph& scorer, const stroma::risk_order<>& cohort, std::span<const index_t> part) {
-    stroma::full_cohort_cox_options<float> options{.seed = seed_, .step = static_cast<std::uint32_t>(state_.training.presented)};
+    stroma::full_cohort_cox_options<float> options{.seed = seed_,
+                                                   .step = static_cast<std::uint32_t>(state_.training.presented)};
     options.cox.reduce = stroma::reduction::mean;
     if (recipe_.model.dropout == 0) options.scorer = &scorer;
     state_.training.presented += static_cast<std::int64_t>(part.size());
@@ -209,7 +240,8 @@ class fold_trainer {
     if (hooks_.on_epoch) hooks_.on_epoch(s.history.back());
     if (s.epoch >= recipe_.epochs || s.finished) return;
     const auto now = std::chrono::steady_clock::now();
-    const bool due = hooks_.checkpoint_every > 0 ? s.epoch % hooks_.checkpoint_every == 0 : now - saved_ > std::chrono::seconds(30);
+    const bool due =
+        hooks_.checkpoint_every > 0 ? s.epoch % hooks_.checkpoint_every == 0 : now - saved_ > std::chrono::seconds(30);
     if (!due) return;
     stroma::save_checkpoint(hooks_.checkpoint, state_, {hooks_.run});
     saved_ = now;
@@ -220,7 +252,8 @@ class fold_trainer {
     if (recipe_.model.loss == loss_kind::cox) {
       std::vector<float> scores;
       for (const index_t b : validation_) scores.push_back(predict(g, state_.training.model, bags_, b).logits[0]);
-      return static_cast<double>(stroma::cox_partial_likelihood(ctx_, scores, risk_order(validation_), {.reduce = stroma::reduction::mean}));
+      return static_cast<double>(
+          stroma::cox_partial_likelihood(ctx_, scores, risk_order(validation_), {.reduce = stroma::reduction::mean}));
     }
     double sum = 0;
     for (const index_t b : validation_) {
@@ -242,7 +275,8 @@ class fold_trainer {
   std::chrono::steady_clock::time_point saved_;
 };
 
-std::vector<double> bin_edges(stroma::cpu_context& ctx, const targets& known, const training_recipe& r, std::span<const index_t> train) {
+std::vector<double> bin_edges(stroma::cpu_context& ctx, const targets& known, const training_recipe& r,
+                              std::span<const index_t> train) {
   std::vector<double> edges(static_cast<std::size_t>(r.bins - 1)), time, event;
   if (r.bin_width > 0) {
     stroma::equal_width_edges(ctx, r.bin_width * r.bins, edges);
@@ -258,15 +292,18 @@ std::vector<double> bin_edges(stroma::cpu_context& ctx, const targets& known, co
 
 }  // namespace
 
-trained_fold train_fold(stroma::cpu_context& ctx, const bag_source& bags, const targets& known, const training_recipe& recipe,
-                        const fold_job& job, const fold_hooks& hooks) {
+trained_fold train_fold(stroma::cpu_context& ctx, const bag_source& bags, const targets& known,
+                        const training_recipe& recipe, const fold_job& job, const fold_hooks& hooks) {
   training_recipe filled = recipe;
   model_spec& spec = filled.model;
   spec.features = bags.features();
   if (spec.loss == loss_kind::nll) spec.bin_edges = bin_edges(ctx, known, recipe, job.parts.train);
-  spec.outputs = spec.loss == loss_kind::nll ? recipe.bins : spec.loss == loss_kind::ce ? std::max(2, known.classes()) : 1;
+  spec.outputs = spec.loss == loss_kind::nll  ? recipe.bins
+                 : spec.loss == loss_kind::ce ? std::max(2, known.classes())
+                                              : 1;
   std::optional<standardisation> input;
-  if (recipe.standardise == standardise_kind::training || (recipe.standardise == standardise_kind::automatic && bags.is_table()))
+  if (recipe.standardise == standardise_kind::training ||
+      (recipe.standardise == standardise_kind::automatic && bags.is_table()))
     input = bags.measure(job.parts.train);
   const auto scaled = bags.standardised_if(input);
   auto result = fold_trainer(ctx, scaled ? *scaled : bags, known, filled, job, hooks).run();

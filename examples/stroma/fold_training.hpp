@@ -26,7 +26,7 @@ struct trained_fold {
 };
 
 /// Deterministic: the same bits for any number of threads, and when it was killed and resumed.
-[[nodiscard]] trained_fold train_fold(stroma::cpu_context& ctx, const bag_source& bags, const targets& known, const training_recipe& recipe,
-                                      const fold_job& job, const fold_hooks& hooks);
+[[nodiscard]] trained_fold train_fold(stroma::cpu_context& ctx, const bag_source& bags, const targets& known,
+                                      const training_recipe& recipe, const fold_job& job, const fold_hooks& hooks);
 
 }  // namespace program

@@ -35,7 +35,9 @@ struct trained_model {
   std::optional<standardisation> input;
   int epochs = 0;  ///< that it has seen
 
-  static auto members(auto& self) { return std::tuple{stroma::member{"", self.model}, stroma::member{"input", self.input}}; }
+  static auto members(auto& self) {
+    return std::tuple{stroma::member{"", self.model}, stroma::member{"input", self.input}};
+  }
 };
 
 /// @param run  what the model was trained with; kept as text, compared when a run goes on
@@ -46,6 +48,7 @@ void save_model(const std::filesystem::path& path, const trained_model& model, c
 [[nodiscard]] std::string run_of_model(const std::filesystem::path& path);
 
 /// @param inference  a graph that records nothing
-[[nodiscard]] prediction predict(stroma::graph<float>& inference, const slide_model& model, const bag_source& bags, index_t bag);
+[[nodiscard]] prediction predict(stroma::graph<float>& inference, const slide_model& model, const bag_source& bags,
+                                 index_t bag);
 
 }  // namespace program

@@ -16,7 +16,8 @@ namespace {
 
 std::vector<std::string> columns_of(const model_spec& spec) {
   if (spec.loss == loss_kind::cox) return {"patient", "score"};
-  std::vector<std::string> columns{spec.task == task_kind::survival ? "patient" : "bag", spec.task == task_kind::survival ? "score" : "predicted"};
+  std::vector<std::string> columns{spec.task == task_kind::survival ? "patient" : "bag",
+                                   spec.task == task_kind::survival ? "score" : "predicted"};
   const bool bins = spec.loss == loss_kind::nll;
   const auto count = bins ? spec.outputs : std::max<index_t>(2, spec.outputs);
   for (index_t k = 0; k < count; ++k) columns.push_back((bins ? "survival" : "p") + std::to_string(k));
@@ -39,7 +40,8 @@ void write_row(stroma::table_writer& out, const std::string& id, const model_spe
 
 void write_attention(const std::string& path, const bag_source& bags, const std::vector<prediction>& predictions) {
   std::vector<stroma::tensor_source> tensors;
-  for (std::size_t b = 0; b < predictions.size(); ++b) tensors.push_back(stroma::named_tensor(bags.ids()[b], predictions[b].attention));
+  for (std::size_t b = 0; b < predictions.size(); ++b)
+    tensors.push_back(stroma::named_tensor(bags.ids()[b], predictions[b].attention));
   stroma::write_safetensors(path, tensors);
 }
 
@@ -48,7 +50,9 @@ void write_attention(const std::string& path, const bag_source& bags, const std:
 void predict(const predict_options& o) {
   const trained_model model = load_model(o.model);
   if (!o.attention.empty() && !model.spec.has_attention())
-    stroma::detail::refuse_file("predict", o.model, name_of(pooling_names, model.spec.pooling) + " pooling, which has no attention", "a model with attention for --attention");
+    stroma::detail::refuse_file("predict", o.model,
+                                name_of(pooling_names, model.spec.pooling) + " pooling, which has no attention",
+                                "a model with attention for --attention");
   const bag_source bags(o.bags);
   stroma::check::columns("predict", o.bags, bags.features(), model.spec.features, "the features of " + o.model);
   const auto scaled = bags.standardised_if(model.input);

@@ -35,7 +35,8 @@ void make_folder(const std::filesystem::path& folder) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   if (error || !std::filesystem::is_directory(folder))
-    stroma::detail::refuse_file("stroma", folder.string(), "cannot be made (" + error.message() + ")", "a folder that can be written");
+    stroma::detail::refuse_file("stroma", folder.string(), "cannot be made (" + error.message() + ")",
+                                "a folder that can be written");
 }
 
 void write_json(const std::filesystem::path& path, const json& value) {

@@ -16,7 +16,9 @@
 namespace program {
 namespace {
 
-std::string title_of(const std::string& metric) { return metric == "c_index" ? "C-index" : metric == "auc" ? "AUC" : metric; }
+std::string title_of(const std::string& metric) {
+  return metric == "c_index" ? "C-index" : metric == "auc" ? "AUC" : metric;
+}
 
 /// values[metric][repetition] of all folds, repetitions apart.
 using metric_table = std::map<std::string, std::vector<std::vector<double>>>;
@@ -38,10 +40,14 @@ std::vector<double> all_of(const std::vector<std::vector<double>>& repetitions) 
   return all;
 }
 
-json metrics_json(const train_options& o, const std::vector<fold_job>& jobs, const std::vector<judged_fold>& judged, const metric_table& table) {
+json metrics_json(const train_options& o, const std::vector<fold_job>& jobs, const std::vector<judged_fold>& judged,
+                  const metric_table& table) {
   json folds = json::array(), mean = json::object(), deviation = json::object(), repetitions = json::array();
   for (std::size_t j = 0; j < jobs.size(); ++j) {
-    json fold = {{"repetition", jobs[j].repetition}, {"fold", jobs[j].fold}, {"train", jobs[j].parts.train.size()}, {"test", jobs[j].parts.test.size()}};
+    json fold = {{"repetition", jobs[j].repetition},
+                 {"fold", jobs[j].fold},
+                 {"train", jobs[j].parts.train.size()},
+                 {"test", jobs[j].parts.test.size()}};
     if (o.recipe.model.task == task_kind::survival) fold["events"] = judged[j].events;
     fold["epochs"] = judged[j].epochs;
     for (const auto& [name, value] : judged[j].metrics) fold[name] = number_or_null(value);
@@ -57,24 +63,31 @@ json metrics_json(const train_options& o, const std::vector<fold_job>& jobs, con
       repetitions[r][name] = number_or_null(summarise(values[r]).mean);
     }
   }
-  return {{"folds", folds}, {"mean", mean}, {"std", deviation}, {"repetitions", repetitions}, {"options", json::parse(run_text(o))}};
+  return {{"folds", folds},
+          {"mean", mean},
+          {"std", deviation},
+          {"repetitions", repetitions},
+          {"options", json::parse(run_text(o))}};
 }
 
-void write_risks(const std::filesystem::path& path, const cohort& data, const std::vector<fold_job>& jobs, const std::vector<judged_fold>& judged,
-                 const model_spec& spec) {
+void write_risks(const std::filesystem::path& path, const cohort& data, const std::vector<fold_job>& jobs,
+                 const std::vector<judged_fold>& judged, const model_spec& spec) {
   stroma::table_writer out(path, {"repetition", "fold", "patient", "cohort", "time", "event", "score"});
   for (std::size_t j = 0; j < jobs.size(); ++j)
     for (std::size_t i = 0; i < jobs[j].parts.test.size(); ++i) {
       const auto b = static_cast<std::size_t>(jobs[j].parts.test[i]);
-      out.row(jobs[j].repetition, jobs[j].fold, data.bags.ids()[b], data.known.cohort.empty() ? std::string("all") : data.known.cohort[b],
-              data.known.time[b], static_cast<int>(data.known.event[b]), risk(spec, judged[j].predictions[i]));
+      out.row(jobs[j].repetition, jobs[j].fold, data.bags.ids()[b],
+              data.known.cohort.empty() ? std::string("all") : data.known.cohort[b], data.known.time[b],
+              static_cast<int>(data.known.event[b]), risk(spec, judged[j].predictions[i]));
     }
   out.finish();
 }
 
-void write_classes(const std::filesystem::path& path, const cohort& data, const std::vector<fold_job>& jobs, const std::vector<judged_fold>& judged) {
+void write_classes(const std::filesystem::path& path, const cohort& data, const std::vector<fold_job>& jobs,
+                   const std::vector<judged_fold>& judged) {
   std::vector<std::string> columns{"repetition", "fold", "bag", "label", "predicted"};
-  for (std::size_t c = 0; c < probabilities(judged.front().predictions.front()).size(); ++c) columns.push_back("p" + std::to_string(c));
+  for (std::size_t c = 0; c < probabilities(judged.front().predictions.front()).size(); ++c)
+    columns.push_back("p" + std::to_string(c));
   stroma::table_writer out(path, columns);
   for (std::size_t j = 0; j < jobs.size(); ++j)
     for (std::size_t i = 0; i < jobs[j].parts.test.size(); ++i) {
@@ -96,7 +109,8 @@ void write_attention(const std::filesystem::path& path, const cohort& data, cons
   std::vector<stroma::tensor_source> tensors;
   for (std::size_t j = 0; j < jobs.size(); ++j)
     for (std::size_t i = 0; i < jobs[j].parts.test.size() && jobs[j].repetition == repetition; ++i)
-      tensors.push_back(stroma::named_tensor(data.bags.ids()[static_cast<std::size_t>(jobs[j].parts.test[i])], judged[j].predictions[i].attention));
+      tensors.push_back(stroma::named_tensor(data.bags.ids()[static_cast<std::size_t>(jobs[j].parts.test[i])],
+                                             judged[j].predictions[i].attention));
   stroma::write_safetensors(path, tensors);
 }
 
@@ -120,7 +134,8 @@ void print_summary(const metric_table& table) {
 
 }  // namespace
 
-void write_results(const train_options& o, const cohort& data, const std::vector<fold_job>& jobs, const std::vector<judged_fold>& judged) {
+void write_results(const train_options& o, const cohort& data, const std::vector<fold_job>& jobs,
+                   const std::vector<judged_fold>& judged) {
   const std::filesystem::path out = o.out;
   const model_spec& spec = o.recipe.model;
   const metric_table table = gather(jobs, judged);
@@ -128,11 +143,14 @@ void write_results(const train_options& o, const cohort& data, const std::vector
   else write_classes(out / "predictions.csv", data, jobs, judged);
   const int repetitions = jobs.back().repetition + 1;
   for (int r = 0; r < repetitions && spec.has_attention(); ++r)
-    write_attention(out / (repetitions == 1 ? "attention.safetensors" : "attention_rep" + std::to_string(r) + ".safetensors"), data, jobs, judged, r);
+    write_attention(
+        out / (repetitions == 1 ? "attention.safetensors" : "attention_rep" + std::to_string(r) + ".safetensors"), data,
+        jobs, judged, r);
   write_json(out / "metrics.json", metrics_json(o, jobs, judged, table));
   print_summary(table);
-  std::cout << "written: " << out.string() << "/metrics.json, " << (spec.task == task_kind::survival ? "risks.csv" : "predictions.csv") << ", "
-            << jobs.size() << " models" << (spec.has_attention() ? ", attention" : "") << '\n';
+  std::cout << "written: " << out.string() << "/metrics.json, "
+            << (spec.task == task_kind::survival ? "risks.csv" : "predictions.csv") << ", " << jobs.size() << " models"
+            << (spec.has_attention() ? ", attention" : "") << '\n';
 }
 
 }  // namespace program

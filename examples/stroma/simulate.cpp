@@ -1,5 +1,6 @@
 // stroma simulate: cohorts of ragged bags with follow-up, whose true risk is known.
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
@@ -22,7 +23,7 @@ namespace program {
 namespace {
 
 struct cohort_outcome {
-  std::vector<double> risk, time, event;
+  std::vector<double> risk, shared_risk, time, event;
 };
 
 std::string cohort_name(int cohort, int cohorts) {
@@ -49,7 +50,8 @@ void write_bags(const std::filesystem::path& file, const std::string& name, cons
   for (std::uint32_t p = 0; p < patients; ++p) {
     model.draw_patches(model.patient(p), p, values);
     stored.resize(values.size());
-    std::transform(values.begin(), values.end(), stored.begin(), [](float v) { return stroma::narrow<stroma::half>(v); });
+    std::transform(values.begin(), values.end(), stored.begin(),
+                   [](float v) { return stroma::narrow<stroma::half>(v); });
     out.append(plans[p].name, stored);
   }
   out.finish();
@@ -58,10 +60,11 @@ void write_bags(const std::filesystem::path& file, const std::string& name, cons
 cohort_outcome write_patients(stroma::table_writer& clinical, const std::string& name, const cohort_model& model) {
   cohort_outcome all;
   for (std::uint32_t p = 0; p < static_cast<std::uint32_t>(model.patients()); ++p) {
-    const double risk = model.patient(p).risk;
-    const follow_up_time followed = model.follow(risk, p);
-    clinical.row(patient_name(name, p), name, followed.months, static_cast<int>(followed.event), risk);
-    all.risk.push_back(risk);
+    const simulated_patient patient = model.patient(p);
+    const follow_up_time followed = model.follow(patient.risk, p);
+    clinical.row(patient_name(name, p), name, followed.months, static_cast<int>(followed.event), patient.risk);
+    all.risk.push_back(patient.risk);
+    all.shared_risk.push_back(patient.shared_risk);
     all.time.push_back(followed.months);
     all.event.push_back(followed.event);
   }
@@ -76,21 +79,24 @@ json describe(const cohort_model& model, const cohort_outcome& all) {
           {"events", events},
           {"censoring", 1 - static_cast<double>(events) / n},
           {"oracle_c_index", number_or_null(stroma::concordance(ctx, all.risk, all.time, all.event).value)},
+          {"shared_c_index", number_or_null(stroma::concordance(ctx, all.shared_risk, all.time, all.event).value)},
           {"shared", model.shared()},
           {"effects", model.effects()}};
 }
 
 void print_row(const std::string& name, const json& c) {
-  const double oracle = c["oracle_c_index"].is_null() ? NAN : c["oracle_c_index"].get<double>();
+  const auto number = [&](const char* key) { return c[key].is_null() ? std::nan("") : c[key].get<double>(); };
   std::cout << left(name, 10) << right(fixed(c["n"], 0), 9) << right(fixed(c["events"], 0), 8)
-            << right(fixed(100 * c["censoring"].get<double>(), 0), 9) << " %" << right(fixed(oracle, 4), 16) << '\n'
+            << right(fixed(100 * c["censoring"].get<double>(), 0), 9) << " %"
+            << right(fixed(number("oracle_c_index"), 4), 16) << right(fixed(number("shared_c_index"), 4), 14) << '\n'
             << std::flush;
 }
 
 json describe(const simulation_options& m) {
-  return {{"cohorts", m.cohorts},   {"patients", m.patients},     {"patches", m.patches}, {"features", m.features},
-          {"components", m.components}, {"separation", m.separation}, {"shift", m.shift},     {"noise", m.noise},
-          {"effect", m.effect},     {"shared", m.shared},         {"censoring", m.censoring}, {"shape", m.shape},
+  return {{"cohorts", m.cohorts},   {"patients", m.patients},     {"patches", m.patches},
+          {"features", m.features}, {"components", m.components}, {"separation", m.separation},
+          {"shift", m.shift},       {"noise", m.noise},           {"effect", m.effect},
+          {"shared", m.shared},     {"censoring", m.censoring},   {"shape", m.shape},
           {"seed", m.seed}};
 }
 
@@ -100,7 +106,8 @@ void simulate(const simulate_options& o) {
   const std::filesystem::path folder = o.out;
   make_folder(folder / "bags");
   stroma::table_writer clinical(folder / "clinical.csv", {"patient", "cohort", "time", "event", "true_risk"});
-  std::cout << left("cohort", 10) << right("patients", 9) << right("events", 8) << right("censored", 11) << "  oracle C-index\n";
+  std::cout << left("cohort", 10) << right("patients", 9) << right("events", 8) << right("censored", 11)
+            << "  oracle C-index   shared part\n";
   json cohorts = json::object();
   std::vector<double> oracles;
   for (int c = 0; c < o.model.cohorts; ++c) {
@@ -112,8 +119,9 @@ void simulate(const simulate_options& o) {
     if (cohorts[name]["oracle_c_index"].is_number()) oracles.push_back(cohorts[name]["oracle_c_index"]);
   }
   clinical.finish();
-  write_json(folder / "simulation.json",
-             {{"options", describe(o.model)}, {"oracle_c_index_mean", number_or_null(summarise(oracles).mean)}, {"cohorts", cohorts}});
+  write_json(folder / "simulation.json", {{"options", describe(o.model)},
+                                          {"oracle_c_index_mean", number_or_null(summarise(oracles).mean)},
+                                          {"cohorts", cohorts}});
   std::cout << "written: " << (folder / "bags").string() << ", " << (folder / "clinical.csv").string() << ", "
             << (folder / "simulation.json").string() << '\n';
 }

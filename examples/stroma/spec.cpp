@@ -63,7 +63,8 @@ model_spec read_spec(const std::string& text, const std::string& file) {
   try {
     return from_json(json::parse(text));
   } catch (const json::exception& error) {
-    stroma::detail::refuse_file("load_model", file + ": model", "a description that cannot be read (" + std::string(error.what()) + ")",
+    stroma::detail::refuse_file("load_model", file + ": model",
+                                "a description that cannot be read (" + std::string(error.what()) + ")",
                                 "what `stroma train` wrote");
   }
 }

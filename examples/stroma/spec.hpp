@@ -19,8 +19,10 @@ enum class loss_kind { cox, nll, ce, bce };
 template <class Value>
 using name_table = std::map<std::string, Value>;
 inline const name_table<task_kind> task_names{{"survival", task_kind::survival}, {"class", task_kind::classes}};
-inline const name_table<pooling_kind> pooling_names{
-    {"mean", pooling_kind::mean}, {"max", pooling_kind::max}, {"attention", pooling_kind::attention}, {"gated", pooling_kind::gated}};
+inline const name_table<pooling_kind> pooling_names{{"mean", pooling_kind::mean},
+                                                    {"max", pooling_kind::max},
+                                                    {"attention", pooling_kind::attention},
+                                                    {"gated", pooling_kind::gated}};
 inline const name_table<loss_kind> loss_names{
     {"cox", loss_kind::cox}, {"nll", loss_kind::nll}, {"ce", loss_kind::ce}, {"bce", loss_kind::bce}};
 
@@ -36,15 +38,17 @@ struct model_spec {
   task_kind task = task_kind::survival;
   pooling_kind pooling = pooling_kind::gated;
   loss_kind loss = loss_kind::cox;
-  index_t features = 0;                        ///< of a patch
+  index_t features = 0;                       ///< of a patch
   std::vector<index_t> hidden{256, 128, 64};  ///< widths of the layers on each patch
-  index_t attention = 64;                      ///< hidden width of the attention
+  index_t attention = 64;                     ///< hidden width of the attention
   index_t heads = 1;
   index_t outputs = 1;  ///< classes, time bins, or 1 for a score
   double dropout = 0;
   std::vector<double> bin_edges;  ///< inner edges of the time bins, for nll
 
-  [[nodiscard]] bool has_attention() const { return pooling == pooling_kind::attention || pooling == pooling_kind::gated; }
+  [[nodiscard]] bool has_attention() const {
+    return pooling == pooling_kind::attention || pooling == pooling_kind::gated;
+  }
 };
 
 [[nodiscard]] nlohmann::ordered_json to_json(const model_spec& spec);

@@ -1,6 +1,4 @@
 // stroma train: cross-validation of a multiple-instance model. What one fold does is in fold_training.cpp.
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -11,6 +9,8 @@
 #include <string>
 #include <utility>
 #include <vector>
+
+#include <unistd.h>
 
 #include <stroma/train/progress.hpp>
 
@@ -27,7 +27,9 @@ class reporter {
   reporter(const train_options& o, index_t folds)
       : bar_(stderr, "training", folds * o.recipe.epochs,
              {.style = o.quiet ? stroma::progress_style::silent : stroma::progress_style::automatic}),
-        on_terminal_(!o.quiet && ::isatty(STDERR_FILENO) == 1), epochs_(o.recipe.epochs), lines_(static_cast<std::size_t>(folds)) {}
+        on_terminal_(!o.quiet && ::isatty(STDERR_FILENO) == 1),
+        epochs_(o.recipe.epochs),
+        lines_(static_cast<std::size_t>(folds)) {}
 
   void epoch_done(double loss) {
     const std::lock_guard lock(mutex_);
@@ -53,10 +55,11 @@ class reporter {
 };
 
 std::string fold_line(const fold_job& job, const judged_fold& judged, task_kind task) {
-  std::string line = "repetition " + std::to_string(job.repetition) + "  fold " + right(std::to_string(job.fold), 2) + "  bags " +
-                     std::to_string(job.parts.train.size()) + " + " + std::to_string(job.parts.test.size());
+  std::string line = "repetition " + std::to_string(job.repetition) + "  fold " + right(std::to_string(job.fold), 2) +
+                     "  bags " + std::to_string(job.parts.train.size()) + " + " + std::to_string(job.parts.test.size());
   if (judged.loss) line += "  loss " + fixed(*judged.loss, 4);
-  for (const auto& [name, value] : judged.metrics) line += "  " + (name == "c_index" ? std::string("C-index") : name) + " " + fixed(value, 4);
+  for (const auto& [name, value] : judged.metrics)
+    line += "  " + (name == "c_index" ? std::string("C-index") : name) + " " + fixed(value, 4);
   if (task == task_kind::survival) line += "  (" + std::to_string(judged.events) + " events)";
   return line;
 }
@@ -66,7 +69,8 @@ std::vector<judged_fold> run_folds(const train_options& o, const cohort& data, c
   const int workers = std::min<int>(o.threads, static_cast<int>(jobs.size()));
   stroma::cpu_context outer(workers);
   std::vector<std::unique_ptr<stroma::cpu_context>> inner;
-  for (int w = 0; w < workers; ++w) inner.push_back(std::make_unique<stroma::cpu_context>(std::max(1, o.threads / workers)));
+  for (int w = 0; w < workers; ++w)
+    inner.push_back(std::make_unique<stroma::cpu_context>(std::max(1, o.threads / workers)));
   reporter report(o, static_cast<index_t>(jobs.size()));
   std::vector<judged_fold> judged(jobs.size());
   outer.parallel(static_cast<index_t>(jobs.size()), [&](index_t j, int worker) {
@@ -100,7 +104,9 @@ void train(const train_options& o) {
   make_folder(std::filesystem::path(o.out) / "checkpoints");
   if (!o.resume)
     for (const fold_job& job : jobs) forget_fold(o, job);
-  std::cout << data.bags.count() << " bags, " << data.bags.features() << " features, " << jobs.size() << " models to train\n" << std::flush;
+  std::cout << data.bags.count() << " bags, " << data.bags.features() << " features, " << jobs.size()
+            << " models to train\n"
+            << std::flush;
   const auto judged = run_folds(o, data, jobs);
   write_results(o, data, jobs, judged);
   tidy_up(o.out);

@@ -11,7 +11,8 @@ enum class schedule_kind { constant, cosine };
 enum class standardise_kind { automatic, training, none };
 inline const name_table<optimizer_kind> optimizer_names{
     {"sgd", optimizer_kind::sgd}, {"adam", optimizer_kind::adam}, {"adamw", optimizer_kind::adamw}};
-inline const name_table<schedule_kind> schedule_names{{"constant", schedule_kind::constant}, {"cosine", schedule_kind::cosine}};
+inline const name_table<schedule_kind> schedule_names{{"constant", schedule_kind::constant},
+                                                      {"cosine", schedule_kind::cosine}};
 inline const name_table<standardise_kind> standardise_names{
     {"auto", standardise_kind::automatic}, {"train", standardise_kind::training}, {"none", standardise_kind::none}};
 

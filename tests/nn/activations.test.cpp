@@ -1,8 +1,8 @@
-#include <doctest/doctest.h>
-
 #include <cmath>
 #include <limits>
 #include <vector>
+
+#include <doctest/doctest.h>
 
 #include <stroma/nn/activations.hpp>
 
@@ -40,41 +40,60 @@ constexpr verb verbs[] = {
 template <class X, class Y>
 void forward(cpu_context& ctx, const verb& v, const X& x, Y&& out) {
   switch (v.which) {
-    case activation::relu: return stroma::relu(ctx, x, out);
-    case activation::tanh: return stroma::tanh(ctx, x, out);
-    case activation::sigmoid: return stroma::sigmoid(ctx, x, out);
-    case activation::gelu: return stroma::gelu(ctx, x, out);
-    case activation::elu: return stroma::elu(ctx, x, out);
-    case activation::identity: return;
+    case activation::relu:
+      return stroma::relu(ctx, x, out);
+    case activation::tanh:
+      return stroma::tanh(ctx, x, out);
+    case activation::sigmoid:
+      return stroma::sigmoid(ctx, x, out);
+    case activation::gelu:
+      return stroma::gelu(ctx, x, out);
+    case activation::elu:
+      return stroma::elu(ctx, x, out);
+    case activation::identity:
+      return;
   }
 }
 template <class X, class D, class G>
 void backward(cpu_context& ctx, const verb& v, const X& saved, const D& d, G&& d_x) {
   switch (v.which) {
-    case activation::relu: return stroma::relu_backward(ctx, saved, d, d_x);
-    case activation::tanh: return stroma::tanh_backward(ctx, saved, d, d_x);
-    case activation::sigmoid: return stroma::sigmoid_backward(ctx, saved, d, d_x);
-    case activation::gelu: return stroma::gelu_backward(ctx, saved, d, d_x);
-    case activation::elu: return stroma::elu_backward(ctx, saved, d, d_x);
-    case activation::identity: return;
+    case activation::relu:
+      return stroma::relu_backward(ctx, saved, d, d_x);
+    case activation::tanh:
+      return stroma::tanh_backward(ctx, saved, d, d_x);
+    case activation::sigmoid:
+      return stroma::sigmoid_backward(ctx, saved, d, d_x);
+    case activation::gelu:
+      return stroma::gelu_backward(ctx, saved, d, d_x);
+    case activation::elu:
+      return stroma::elu_backward(ctx, saved, d, d_x);
+    case activation::identity:
+      return;
   }
 }
 template <class T>
 node record(graph<T>& g, const verb& v, node x) {
   switch (v.which) {
-    case activation::relu: return stroma::relu(g, x);
-    case activation::tanh: return stroma::tanh(g, x);
-    case activation::sigmoid: return stroma::sigmoid(g, x);
-    case activation::gelu: return stroma::gelu(g, x);
-    case activation::elu: return stroma::elu(g, x);
-    case activation::identity: break;
+    case activation::relu:
+      return stroma::relu(g, x);
+    case activation::tanh:
+      return stroma::tanh(g, x);
+    case activation::sigmoid:
+      return stroma::sigmoid(g, x);
+    case activation::gelu:
+      return stroma::gelu(g, x);
+    case activation::elu:
+      return stroma::elu(g, x);
+    case activation::identity:
+      break;
   }
   return x;
 }
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("activations: against the definitions, in every layout, in place, with any number of threads", T, float, double) {
+TEST_CASE_TEMPLATE("activations: against the definitions, in every layout, in place, with any number of threads", T,
+                   float, double) {
   const auto eps = static_cast<long double>(std::numeric_limits<T>::epsilon());
   for (const verb& v : verbs)
     for (const index_t rows : {1, 31, 32, 33, 1025}) {
@@ -85,7 +104,8 @@ TEST_CASE_TEMPLATE("activations: against the definitions, in every layout, in pl
       forward(one, v, x, expected);
       CHECK(worst_error(
                 expected, [&](index_t i, index_t j) { return v.value(static_cast<long double>(x(i, j))); },
-                [&](index_t i, index_t j) { return 6 * eps * (1 + std::abs(static_cast<long double>(x(i, j)))); }) <= 1);
+                [&](index_t i, index_t j) { return 6 * eps * (1 + std::abs(static_cast<long double>(x(i, j)))); }) <=
+            1);
       for (const layout a : layouts)
         for (const layout b : layouts) {
           cpu_context ctx(2);
@@ -134,13 +154,17 @@ TEST_CASE("activations: gradients") {
   const auto x = normal_matrix<double>(7, 9, 1);
   for (const verb& v : verbs) {
     CAPTURE(v.name);
-    CHECK(graph_gradient_error({x}, [&](graph<double>& g, const std::vector<node>& n) { return record(g, v, n[0]); }) < gradient_tolerance);
+    CHECK(graph_gradient_error({x}, [&](graph<double>& g, const std::vector<node>& n) { return record(g, v, n[0]); }) <
+          gradient_tolerance);
     // A second consumer of the same node: its gradient adds.
-    CHECK(graph_gradient_error({x}, [&](graph<double>& g, const std::vector<node>& n) { return record(g, v, record(g, v, n[0])); }) < gradient_tolerance);
+    CHECK(graph_gradient_error({x}, [&](graph<double>& g, const std::vector<node>& n) {
+            return record(g, v, record(g, v, n[0]));
+          }) < gradient_tolerance);
   }
 }
 
-TEST_CASE_TEMPLATE("activations: inference has the bits of training, also of strided and 16-bit inputs", T, float, double) {
+TEST_CASE_TEMPLATE("activations: inference has the bits of training, also of strided and 16-bit inputs", T, float,
+                   double) {
   cpu_context ctx(2);
   const auto x = normal_matrix<T>(300, 35, 1);
   const auto small = normal_matrix<stroma::half>(300, 35, 1);
@@ -150,7 +174,8 @@ TEST_CASE_TEMPLATE("activations: inference has the bits of training, also of str
       const laid_out<T> in(as_const_view(x), how);
       const laid_out<stroma::half> narrow(as_const_view(small), how);
       graph<T> train(ctx), infer(ctx, graph_mode::inference);
-      CHECK(same_matrix(infer.value(record(infer, v, infer.input(in.view()))), train.value(record(train, v, train.input(in.view())))));
+      CHECK(same_matrix(infer.value(record(infer, v, infer.input(in.view()))),
+                        train.value(record(train, v, train.input(in.view())))));
       const auto wide = train.value(record(train, v, train.input(narrow.view())));
       CHECK(same_matrix(infer.value(record(infer, v, infer.input(narrow.view()))), wide));
       array<T, 2> out(300, 35);
@@ -190,10 +215,14 @@ TEST_CASE("activations: messages") {
   const array<float, 2> x(3, 4);
   array<float, 2> wrong(4, 3), right(3, 4);
   CHECK_THROWS_WITH_AS(stroma::relu(ctx, x, wrong), "relu: out: shape 4 x 3, expected 3 x 4", stroma::shape_error);
-  CHECK_THROWS_WITH_AS(stroma::activate(ctx, activation::elu, x, wrong), "activate: out: shape 4 x 3, expected 3 x 4", stroma::shape_error);
-  CHECK_THROWS_WITH_AS(stroma::gelu_backward(ctx, wrong, x, right), "gelu_backward: x: shape 4 x 3, expected 3 x 4", stroma::shape_error);
-  CHECK_THROWS_WITH_AS(stroma::tanh_backward(ctx, wrong, x, right), "tanh_backward: out: shape 4 x 3, expected 3 x 4", stroma::shape_error);
-  CHECK_THROWS_WITH_AS(stroma::elu_backward(ctx, x, x, wrong), "elu_backward: d_x: shape 4 x 3, expected 3 x 4", stroma::shape_error);
+  CHECK_THROWS_WITH_AS(stroma::activate(ctx, activation::elu, x, wrong), "activate: out: shape 4 x 3, expected 3 x 4",
+                       stroma::shape_error);
+  CHECK_THROWS_WITH_AS(stroma::gelu_backward(ctx, wrong, x, right), "gelu_backward: x: shape 4 x 3, expected 3 x 4",
+                       stroma::shape_error);
+  CHECK_THROWS_WITH_AS(stroma::tanh_backward(ctx, wrong, x, right), "tanh_backward: out: shape 4 x 3, expected 3 x 4",
+                       stroma::shape_error);
+  CHECK_THROWS_WITH_AS(stroma::elu_backward(ctx, x, x, wrong), "elu_backward: d_x: shape 4 x 3, expected 3 x 4",
+                       stroma::shape_error);
 }
 
 TEST_CASE("activations: the second call takes no memory, and no rows are fine") {

@@ -1,6 +1,6 @@
-#include <doctest/doctest.h>
-
 #include <vector>
+
+#include <doctest/doctest.h>
 
 #include <stroma/nn/activations.hpp>
 #include <stroma/nn/add.hpp>
@@ -52,15 +52,19 @@ TEST_CASE_TEMPLATE("add: backward adds, sums of columns have a fixed order", T, 
   for (index_t i = 0; i < d.size(); ++i) CHECK(d_a.data()[i] == start.data()[i] + d.data()[i]);
   for (index_t j = 0; j < 9; ++j) {
     long double sum = static_cast<long double>(row(0, j)), absolute = std::abs(sum);
-    for (index_t i = 0; i < 1025; ++i) sum += static_cast<long double>(d(i, j)), absolute += std::abs(static_cast<long double>(d(i, j)));
-    CHECK(std::abs(static_cast<long double>(d_row(0, j)) - sum) <= 260 * static_cast<long double>(std::numeric_limits<T>::epsilon()) * absolute);
+    for (index_t i = 0; i < 1025; ++i)
+      sum += static_cast<long double>(d(i, j)), absolute += std::abs(static_cast<long double>(d(i, j)));
+    CHECK(std::abs(static_cast<long double>(d_row(0, j)) - sum) <=
+          260 * static_cast<long double>(std::numeric_limits<T>::epsilon()) * absolute);
   }
   for (const layout how : layouts) {
     const laid_out<T> out(as_const_view(d), how);
     laid_out<T> a(as_const_view(start), how), b(as_const_view(row), how);
     stroma::add_backward(ctx, out.view(), a.view(), b.view());
     CHECK(same_matrix(a.view(), d_a));
-    CHECK(worst_error(b.view(), [&](index_t, index_t j) { return d_row(0, j); }, 1025 * std::numeric_limits<T>::epsilon()) <= 1);
+    CHECK(worst_error(
+              b.view(), [&](index_t, index_t j) { return d_row(0, j); }, 1025 * std::numeric_limits<T>::epsilon()) <=
+          1);
     if (how != layout::apart) CHECK(same_matrix(b.view(), d_row));
     CHECK(b.gaps_untouched());
   }
@@ -72,12 +76,17 @@ TEST_CASE_TEMPLATE("add: backward adds, sums of columns have a fixed order", T, 
 }
 
 TEST_CASE("add: on a graph") {
-  const auto a = normal_matrix<double>(5, 4, 1), b = normal_matrix<double>(5, 4, 2), row = normal_matrix<double>(1, 4, 3);
-  const auto sum = [](graph<double>& g, const std::vector<node>& n) { return stroma::tanh(g, stroma::add(g, n[0], n[1])); };
+  const auto a = normal_matrix<double>(5, 4, 1), b = normal_matrix<double>(5, 4, 2),
+             row = normal_matrix<double>(1, 4, 3);
+  const auto sum = [](graph<double>& g, const std::vector<node>& n) {
+    return stroma::tanh(g, stroma::add(g, n[0], n[1]));
+  };
   CHECK(graph_gradient_error({a, b}, sum) < gradient_tolerance);
   CHECK(graph_gradient_error({a, row}, sum) < gradient_tolerance);
   CHECK(graph_gradient_error({row, row}, sum) < gradient_tolerance);
-  CHECK(graph_gradient_error({a}, [](graph<double>& g, const std::vector<node>& n) { return stroma::add(g, n[0], n[0]); }) < gradient_tolerance);
+  CHECK(graph_gradient_error({a}, [](graph<double>& g, const std::vector<node>& n) {
+          return stroma::add(g, n[0], n[0]);
+        }) < gradient_tolerance);
 
   cpu_context ctx(2);
   const auto x = normal_matrix<double>(600, 4, 4), y = normal_matrix<double>(600, 4, 5);
@@ -95,11 +104,15 @@ TEST_CASE("add: messages and memory") {
   cpu_context ctx(2);
   const array<float, 2> a(3, 4), b(2, 4), c(3, 5);
   array<float, 2> out(3, 4), wrong(4, 4);
-  CHECK_THROWS_WITH_AS(stroma::add(ctx, a, b, out), "add: b: shape 2 x 4, expected 3 x 4 or 1 x 4", stroma::shape_error);
-  CHECK_THROWS_WITH_AS(stroma::add(ctx, a, c, out), "add: b: shape 3 x 5, expected 3 x 4 or 1 x 4", stroma::shape_error);
+  CHECK_THROWS_WITH_AS(stroma::add(ctx, a, b, out), "add: b: shape 2 x 4, expected 3 x 4 or 1 x 4",
+                       stroma::shape_error);
+  CHECK_THROWS_WITH_AS(stroma::add(ctx, a, c, out), "add: b: shape 3 x 5, expected 3 x 4 or 1 x 4",
+                       stroma::shape_error);
   CHECK_THROWS_WITH_AS(stroma::add(ctx, a, a, wrong), "add: out: shape 4 x 4, expected 3 x 4", stroma::shape_error);
-  CHECK_THROWS_WITH_AS(stroma::add_backward(ctx, a, wrong, out), "add_backward: d_a: shape 4 x 4, expected 3 x 4", stroma::shape_error);
-  CHECK_THROWS_WITH_AS(stroma::add_backward(ctx, a, out, wrong), "add_backward: d_b: shape 4 x 4, expected 1 x 4", stroma::shape_error);
+  CHECK_THROWS_WITH_AS(stroma::add_backward(ctx, a, wrong, out), "add_backward: d_a: shape 4 x 4, expected 3 x 4",
+                       stroma::shape_error);
+  CHECK_THROWS_WITH_AS(stroma::add_backward(ctx, a, out, wrong), "add_backward: d_b: shape 4 x 4, expected 1 x 4",
+                       stroma::shape_error);
   graph<float> g(ctx);
   CHECK_THROWS_AS(stroma::add(g, g.input(a), g.input(b)), stroma::shape_error);
   const auto call = [&] {

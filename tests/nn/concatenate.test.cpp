@@ -1,6 +1,6 @@
-#include <doctest/doctest.h>
-
 #include <vector>
+
+#include <doctest/doctest.h>
 
 #include <stroma/nn/activations.hpp>
 #include <stroma/nn/concatenate.hpp>
@@ -35,8 +35,10 @@ TEST_CASE_TEMPLATE("concatenate: parts side by side, and back, in every layout",
         CHECK(out.gaps_untouched());
         laid_out<T> d_a(as_const_view(a), to), d_c(as_const_view(c), from);
         stroma::concatenate_backward(ctx, out.view(), {d_a.view(), matrix_view<T>(nullptr, rows, 1), d_c.view()});
-        CHECK(worst_error(d_a.view(), [&](index_t i, index_t j) { return 2 * a(i, j); }, std::numeric_limits<T>::min()) <= 1);
-        CHECK(worst_error(d_c.view(), [&](index_t i, index_t j) { return 2 * c(i, j); }, std::numeric_limits<T>::min()) <= 1);
+        CHECK(worst_error(
+                  d_a.view(), [&](index_t i, index_t j) { return 2 * a(i, j); }, std::numeric_limits<T>::min()) <= 1);
+        CHECK(worst_error(
+                  d_c.view(), [&](index_t i, index_t j) { return 2 * c(i, j); }, std::numeric_limits<T>::min()) <= 1);
         CHECK(d_c.gaps_untouched());
       }
     array<T, 2> two(rows, 36);
@@ -50,7 +52,9 @@ TEST_CASE("concatenate: on a graph") {
   CHECK(graph_gradient_error({a, b, c}, [](graph<double>& g, const std::vector<node>& n) {
           return stroma::tanh(g, stroma::concatenate(g, {n[0], n[1], n[2], n[0]}));
         }) < gradient_tolerance);
-  CHECK(graph_gradient_error({a}, [](graph<double>& g, const std::vector<node>& n) { return stroma::concatenate(g, {n[0]}); }) < gradient_tolerance);
+  CHECK(graph_gradient_error({a}, [](graph<double>& g, const std::vector<node>& n) {
+          return stroma::concatenate(g, {n[0]});
+        }) < gradient_tolerance);
 
   cpu_context ctx(2);
   const auto x = normal_matrix<double>(600, 4, 4), y = normal_matrix<double>(600, 3, 5);
@@ -58,7 +62,8 @@ TEST_CASE("concatenate: on a graph") {
   graph<double> train(ctx), infer(ctx, graph_mode::inference);
   const auto record = [&](graph<double>& g) {
     const node h = stroma::tanh(g, g.input(x));
-    return stroma::relu(g, stroma::concatenate(g, {g.input(small), stroma::concatenate(g, {h, g.input(y), g.input(small)})}));
+    return stroma::relu(
+        g, stroma::concatenate(g, {g.input(small), stroma::concatenate(g, {h, g.input(y), g.input(small)})}));
   };
   CHECK(same_matrix(infer.value(record(infer)), train.value(record(train))));
 }
@@ -67,11 +72,14 @@ TEST_CASE("concatenate: messages and memory") {
   cpu_context ctx(2);
   const array<float, 2> a(3, 4), b(2, 4);
   array<float, 2> out(3, 8), wrong(3, 7), part(3, 4);
-  CHECK_THROWS_WITH_AS(stroma::concatenate(ctx, a, b, out), "concatenate: part 1: 2 rows, expected 3", stroma::shape_error);
-  CHECK_THROWS_WITH_AS(stroma::concatenate(ctx, a, a, wrong), "concatenate: parts: 8 columns, expected 7 (the columns of out)", stroma::shape_error);
+  CHECK_THROWS_WITH_AS(stroma::concatenate(ctx, a, b, out), "concatenate: part 1: 2 rows, expected 3",
+                       stroma::shape_error);
+  CHECK_THROWS_WITH_AS(stroma::concatenate(ctx, a, a, wrong),
+                       "concatenate: parts: 8 columns, expected 7 (the columns of out)", stroma::shape_error);
   CHECK_THROWS_AS(stroma::concatenate_backward(ctx, wrong, {as_view(part), as_view(part)}), stroma::shape_error);
   graph<float> g(ctx);
-  CHECK_THROWS_WITH_AS(stroma::concatenate(g, {g.input(a), g.input(b)}), "concatenate: part 1: 2 rows, expected 3", stroma::shape_error);
+  CHECK_THROWS_WITH_AS(stroma::concatenate(g, {g.input(a), g.input(b)}), "concatenate: part 1: 2 rows, expected 3",
+                       stroma::shape_error);
   CHECK_THROWS_WITH_AS(stroma::concatenate(g, {}), "concatenate: parts: 0, expected 1 to 16", stroma::value_error);
   const auto call = [&] {
     stroma::concatenate(ctx, a, a, out);

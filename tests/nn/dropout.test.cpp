@@ -1,9 +1,9 @@
-#include <doctest/doctest.h>
-
 #include <cmath>
 #include <cstdint>
 #include <limits>
 #include <vector>
+
+#include <doctest/doctest.h>
 
 #include <stroma/nn/dropout.hpp>
 #include <stroma/nn/linear.hpp>
@@ -34,7 +34,9 @@ bool kept(const random_key& key, double rate, index_t row, index_t cols, index_t
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("dropout: every element meets its own number of the key, in any layout and with any number of threads", T, float, double) {
+TEST_CASE_TEMPLATE(
+    "dropout: every element meets its own number of the key, in any layout and with any number of threads", T, float,
+    double) {
   const random_key key{0x1234567890abcdef, 7, 3};
   for (const double rate : {0.0, 0.25, 0.5, 0.9, 1e-9})
     for (const index_t cols : {1, 3, 64, 65, 67, 130, 259})
@@ -43,7 +45,8 @@ TEST_CASE_TEMPLATE("dropout: every element meets its own number of the key, in a
         const auto x = normal_matrix<T>(rows, cols, 1);
         array<T, 2> expected(rows, cols);
         for (index_t i = 0; i < rows; ++i)
-          for (index_t j = 0; j < cols; ++j) expected(i, j) = kept(key, rate, i, cols, j) ? x(i, j) * static_cast<T>(1 / (1 - rate)) : T(0);
+          for (index_t j = 0; j < cols; ++j)
+            expected(i, j) = kept(key, rate, i, cols, j) ? x(i, j) * static_cast<T>(1 / (1 - rate)) : T(0);
         for (const int threads : {1, 3}) {
           cpu_context ctx(threads);
           array<T, 2> out(rows, cols);
@@ -148,17 +151,23 @@ TEST_CASE("dropout: 16-bit input, NaN, messages, memory") {
   wide.fill(std::numeric_limits<float>::quiet_NaN());
   stroma::dropout(ctx, wide, out, {0.5, {1, 2, 3}});
   for (index_t i = 0; i < 33; ++i)
-    for (index_t j = 0; j < 7; ++j) CHECK(std::isnan(out(i, j)) == kept({1, 2, 3}, 0.5, i, 7, j));  // dropped is dropped
-  CHECK_THROWS_WITH_AS(stroma::dropout(ctx, small, wrong), "dropout: out: shape 33 x 6, expected 33 x 7", stroma::shape_error);
-  CHECK_THROWS_WITH_AS(stroma::dropout(ctx, small, out, {.rate = 1}), "dropout: rate: 1, expected 0 or more and below 1", stroma::value_error);
+    for (index_t j = 0; j < 7; ++j)
+      CHECK(std::isnan(out(i, j)) == kept({1, 2, 3}, 0.5, i, 7, j));  // dropped is dropped
+  CHECK_THROWS_WITH_AS(stroma::dropout(ctx, small, wrong), "dropout: out: shape 33 x 6, expected 33 x 7",
+                       stroma::shape_error);
+  CHECK_THROWS_WITH_AS(stroma::dropout(ctx, small, out, {.rate = 1}),
+                       "dropout: rate: 1, expected 0 or more and below 1", stroma::value_error);
   CHECK_THROWS_AS(stroma::dropout(ctx, small, out, {.rate = -0.1}), stroma::value_error);
   CHECK_THROWS_AS(stroma::dropout(ctx, small, out, {.rate = std::nan("")}), stroma::value_error);
-  CHECK_THROWS_WITH_AS(stroma::dropout_backward(ctx, out, wrong), "dropout_backward: d_x: shape 33 x 6, expected 33 x 7", stroma::shape_error);
+  CHECK_THROWS_WITH_AS(stroma::dropout_backward(ctx, out, wrong),
+                       "dropout_backward: d_x: shape 33 x 6, expected 33 x 7", stroma::shape_error);
   const std::vector<index_t> bad{0, 32};
-  CHECK_THROWS_AS(stroma::dropout(ctx, bag_view<const float>{as_const_view(wide), as_offsets(bad)}, out), stroma::shape_error);
+  CHECK_THROWS_AS(stroma::dropout(ctx, bag_view<const float>{as_const_view(wide), as_offsets(bad)}, out),
+                  stroma::shape_error);
   for (const auto mode : {graph_mode::training, graph_mode::inference}) {
     graph<float> g(ctx, mode);
-    CHECK_THROWS_WITH_AS(stroma::dropout(g, g.input(wide), 1.5), "dropout: rate: 1.5, expected 0 or more and below 1", stroma::value_error);
+    CHECK_THROWS_WITH_AS(stroma::dropout(g, g.input(wide), 1.5), "dropout: rate: 1.5, expected 0 or more and below 1",
+                         stroma::value_error);
   }
   const auto call = [&] {
     stroma::dropout(ctx, wide, out);

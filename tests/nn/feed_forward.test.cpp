@@ -1,7 +1,7 @@
-#include <doctest/doctest.h>
-
 #include <string>
 #include <vector>
+
+#include <doctest/doctest.h>
 
 #include <stroma/nn/activations.hpp>
 #include <stroma/nn/feed_forward.hpp>
@@ -33,7 +33,9 @@ TEST_CASE("feed_forward: layers are numbered") {
   CHECK(stroma::parameter_count(model) == 5 * 7 + 7 + 7 * 3 + 3);
 }
 
-TEST_CASE_TEMPLATE("feed_forward: is its layers, activations and dropout one after another; inference has the bits of training", T, float, double) {
+TEST_CASE_TEMPLATE(
+    "feed_forward: is its layers, activations and dropout one after another; inference has the bits of training", T,
+    float, double) {
   cpu_context ctx(2);
   feed_forward<T> model({5, 33, 17, 3}, {.between = activation::gelu, .after = activation::tanh, .dropout = 0.25});
   stroma::initialise(model, 1);
@@ -94,8 +96,10 @@ TEST_CASE("feed_forward: gradients of input and every parameter, with dropout") 
 }
 
 TEST_CASE("feed_forward: messages and memory") {
-  CHECK_THROWS_WITH_AS(feed_forward<float>({4}), "feed_forward: widths: 1 entries, expected 2 or more (in, hidden .., out)", stroma::shape_error);
-  CHECK_THROWS_WITH_AS(feed_forward<float>({4, 3}, {.dropout = 1}), "feed_forward: rate: 1, expected 0 or more and below 1", stroma::value_error);
+  CHECK_THROWS_WITH_AS(feed_forward<float>({4}),
+                       "feed_forward: widths: 1 entries, expected 2 or more (in, hidden .., out)", stroma::shape_error);
+  CHECK_THROWS_WITH_AS(feed_forward<float>({4, 3}, {.dropout = 1}),
+                       "feed_forward: rate: 1, expected 0 or more and below 1", stroma::value_error);
   cpu_context ctx;
   const feed_forward<float> model({4, 5, 3}, {.dropout = 0.1});
   const array<float, 2> x(7, 4);

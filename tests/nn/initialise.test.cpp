@@ -1,9 +1,9 @@
-#include <doctest/doctest.h>
-
 #include <cmath>
 #include <optional>
 #include <tuple>
 #include <vector>
+
+#include <doctest/doctest.h>
 
 #include <stroma/nn/feed_forward.hpp>
 #include <stroma/nn/initialise.hpp>
@@ -29,8 +29,13 @@ struct model {
   array<T, 2> token{2, 30};
   linear_layer<T> no_bias;
   static auto members(auto& s) {
-    return std::tuple{member{"body", s.body},     member{"norm", s.norm},   member{"extra", s.extra}, member{"absent", s.absent},
-                      member{"temperature", s.temperature}, member{"token", s.token}, member{"no_bias", s.no_bias}};
+    return std::tuple{member{"body", s.body},
+                      member{"norm", s.norm},
+                      member{"extra", s.extra},
+                      member{"absent", s.absent},
+                      member{"temperature", s.temperature},
+                      member{"token", s.token},
+                      member{"no_bias", s.no_bias}};
   }
   model() {
     extra.emplace(30, 20);
@@ -53,14 +58,17 @@ template <class A>
 bool uniform_within(const A& a, double bound) {
   double sum = 0, square = 0;
   const auto n = static_cast<double>(a.size());
-  for (const auto v : a) sum += static_cast<double>(v) / n, square += static_cast<double>(v) * static_cast<double>(v) / n;
+  for (const auto v : a)
+    sum += static_cast<double>(v) / n, square += static_cast<double>(v) * static_cast<double>(v) / n;
   const double variance = bound * bound / 3;
-  return largest(a) <= bound && std::abs(sum) < 6 * std::sqrt(variance / n) && std::abs(square - variance) < 6 * variance * std::sqrt(0.8 / n);
+  return largest(a) <= bound && std::abs(sum) < 6 * std::sqrt(variance / n) &&
+         std::abs(square - variance) < 6 * variance * std::sqrt(0.8 / n);
 }
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("initialise: linear layers as in PyTorch, layer norms 1 and 0, the rest untouched", T, float, double) {
+TEST_CASE_TEMPLATE("initialise: linear layers as in PyTorch, layer norms 1 and 0, the rest untouched", T, float,
+                   double) {
   model<T> m;
   stroma::initialise(m, 42);
   for (const auto& layer : m.body.layers) {
@@ -88,7 +96,9 @@ TEST_CASE("initialise: Xavier and He") {
   CHECK(largest(m.body.layers[1].bias) == 0);
 }
 
-TEST_CASE("initialise: the same seed gives the same model, another seed another; a layer does not depend on the sizes of others") {
+TEST_CASE(
+    "initialise: the same seed gives the same model, another seed another; a layer does not depend on the sizes of "
+    "others") {
   feed_forward<float> a({5, 7, 3}), b({5, 7, 3}), wider({50, 7, 3}), single({5, 7});
   stroma::initialise(a, 1);
   stroma::initialise(b, 1);
@@ -103,7 +113,8 @@ TEST_CASE("initialise: the same seed gives the same model, another seed another;
   // Float and double draw the same numbers.
   feed_forward<double> wide({5, 7, 3});
   stroma::initialise(wide, 1);
-  for (index_t i = 0; i < 35; ++i) CHECK(a.layers[0].weight.data()[i] == static_cast<float>(wide.layers[0].weight.data()[i]));
+  for (index_t i = 0; i < 35; ++i)
+    CHECK(a.layers[0].weight.data()[i] == static_cast<float>(wide.layers[0].weight.data()[i]));
   linear_layer<float> nothing(0, 3), unset;
   stroma::initialise(nothing, 1);
   stroma::initialise(unset, 1);

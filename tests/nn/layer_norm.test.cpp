@@ -1,9 +1,9 @@
-#include <doctest/doctest.h>
-
 #include <cmath>
 #include <limits>
 #include <string>
 #include <vector>
+
+#include <doctest/doctest.h>
 
 #include <stroma/nn/layer_norm.hpp>
 
@@ -57,12 +57,15 @@ TEST_CASE_TEMPLATE("layer_norm: against the definition, in every layout, alone a
                 expected,
                 [&](index_t i, index_t j) {
                   const auto m = of_row(as_const_view(x).row(i), 1e-5L);
-                  return static_cast<long double>(gain[j]) * (static_cast<long double>(x(i, j)) - m.mean) / m.deviation + static_cast<long double>(bias[j]);
+                  return static_cast<long double>(gain[j]) * (static_cast<long double>(x(i, j)) - m.mean) /
+                             m.deviation +
+                         static_cast<long double>(bias[j]);
                 },
                 [&](index_t i, index_t j) {
                   // The mean is known to some eps of the row's size, which counts in units of the deviation.
                   const auto m = of_row(as_const_view(x).row(i), 1e-5L);
-                  return 32 * eps * ((std::abs(m.mean) + 4) / m.deviation + 1) * (std::abs(static_cast<long double>(gain[j])) + 1) +
+                  return 32 * eps * ((std::abs(m.mean) + 4) / m.deviation + 1) *
+                             (std::abs(static_cast<long double>(gain[j])) + 1) +
                          4 * eps * std::abs(static_cast<long double>(bias[j]));
                 }) <= 1);
       array<T, 2> row(1, cols);
@@ -86,33 +89,40 @@ TEST_CASE_TEMPLATE("layer_norm: against the definition, in every layout, alone a
 
 TEST_CASE("layer_norm: gradients of x, gain and bias") {
   for (const index_t rows : {1, 5}) {
-    const auto x = normal_matrix<double>(rows, 9, 1, 2), gain = normal_matrix<double>(1, 9, 2), bias = normal_matrix<double>(1, 9, 3);
-    CHECK(graph_gradient_error({x, gain, bias}, [](graph<double>& g, const std::vector<node>& n) { return stroma::layer_norm(g, n[0], n[1], n[2]); }) <
-          gradient_tolerance);
+    const auto x = normal_matrix<double>(rows, 9, 1, 2), gain = normal_matrix<double>(1, 9, 2),
+               bias = normal_matrix<double>(1, 9, 3);
+    CHECK(graph_gradient_error({x, gain, bias}, [](graph<double>& g, const std::vector<node>& n) {
+            return stroma::layer_norm(g, n[0], n[1], n[2]);
+          }) < gradient_tolerance);
     CHECK(graph_gradient_error({x}, [](graph<double>& g, const std::vector<node>& n) {
             return stroma::layer_norm(g, n[0], node{}, node{}, {.epsilon = 0.1});
           }) < gradient_tolerance);
-    CHECK(graph_gradient_error({x, gain}, [](graph<double>& g, const std::vector<node>& n) { return stroma::layer_norm(g, n[0], n[1], node{}); }) <
-          gradient_tolerance);
+    CHECK(graph_gradient_error({x, gain}, [](graph<double>& g, const std::vector<node>& n) {
+            return stroma::layer_norm(g, n[0], n[1], node{});
+          }) < gradient_tolerance);
   }
 }
 
-TEST_CASE_TEMPLATE("layer_norm: backward adds, the same for any number of threads, any layout, and on the graph", T, float, double) {
+TEST_CASE_TEMPLATE("layer_norm: backward adds, the same for any number of threads, any layout, and on the graph", T,
+                   float, double) {
   const index_t rows = 1025, cols = 19;
-  const auto x = normal_matrix<T>(rows, cols, 1), d = normal_matrix<T>(rows, cols, 2), start = normal_matrix<T>(rows, cols, 3);
+  const auto x = normal_matrix<T>(rows, cols, 1), d = normal_matrix<T>(rows, cols, 2),
+             start = normal_matrix<T>(rows, cols, 3);
   layer_norm_layer<T> layer(cols);
   layer.weight = normal_vector<T>(cols, 4);
   layer_norm_layer<T> gradient = stroma::zeros_like(layer), expected = gradient;
   array<T, 2> d_x = start, expected_x = start;
   cpu_context one;
-  stroma::layer_norm_backward(one, x, layer.weight, d, {as_view(expected_x), as_view(expected.weight), as_view(expected.bias)});
+  stroma::layer_norm_backward(one, x, layer.weight, d,
+                              {as_view(expected_x), as_view(expected.weight), as_view(expected.bias)});
   for (const int threads : {1, 2, 3})
     for (const layout how : layouts) {
       cpu_context ctx(threads);
       const laid_out<T> in(as_const_view(x), how), out(as_const_view(d), how);
       laid_out<T> target(as_const_view(start), how);
       array<T, 1> d_gain(cols), d_bias(cols);
-      stroma::layer_norm_backward(ctx, in.view(), layer.weight, out.view(), {target.view(), as_view(d_gain), as_view(d_bias)});
+      stroma::layer_norm_backward(ctx, in.view(), layer.weight, out.view(),
+                                  {target.view(), as_view(d_gain), as_view(d_bias)});
       CHECK(same_matrix(target.view(), expected_x));
       CHECK(std::equal(d_gain.begin(), d_gain.end(), expected.weight.begin()));
       CHECK(std::equal(d_bias.begin(), d_bias.end(), expected.bias.begin()));
@@ -125,11 +135,15 @@ TEST_CASE_TEMPLATE("layer_norm: backward adds, the same for any number of thread
   CHECK(std::equal(gradient.bias.begin(), gradient.bias.end(), expected.bias.begin()));
 }
 
-TEST_CASE_TEMPLATE("layer_norm: the layer is named as in PyTorch, begins as 1 and 0; inference has the bits of training", T, float, double) {
+TEST_CASE_TEMPLATE(
+    "layer_norm: the layer is named as in PyTorch, begins as 1 and 0; inference has the bits of training", T, float,
+    double) {
   cpu_context ctx(2);
   layer_norm_layer<T> layer(5);
   std::string names;
-  stroma::for_each_parameter([&](std::string_view name, const auto& p) { names += std::string(name) + (p[0] == T(1) ? "=1 " : "=0 "); }, layer);
+  stroma::for_each_parameter(
+      [&](std::string_view name, const auto& p) { names += std::string(name) + (p[0] == T(1) ? "=1 " : "=0 "); },
+      layer);
   CHECK(names == "weight=1 bias=0 ");
   layer.weight = normal_vector<T>(5, 4);
   layer.bias = normal_vector<T>(5, 5);
@@ -153,15 +167,18 @@ TEST_CASE("layer_norm: constant rows, NaN, messages, memory") {
     CHECK(std::isfinite(out(2, j)));
   }
   const array<double, 1> short_gain(3), gain(4);
-  CHECK_THROWS_WITH_AS(stroma::layer_norm(ctx, x, short_gain, none, out), "layer_norm: gain: length 3, expected 4 (the columns of x)", stroma::shape_error);
-  CHECK_THROWS_WITH_AS(stroma::layer_norm(ctx, x, gain, short_gain, out), "layer_norm: bias: length 3, expected 4 (the columns of x)", stroma::shape_error);
-  CHECK_THROWS_WITH_AS(stroma::layer_norm(ctx, x, gain, none, wrong), "layer_norm: out: shape 3 x 5, expected 3 x 4", stroma::shape_error);
-  CHECK_THROWS_WITH_AS(stroma::layer_norm(ctx, x, gain, none, out, {.epsilon = 0}), "layer_norm: epsilon: 0, expected a number above 0",
-                       stroma::value_error);
+  CHECK_THROWS_WITH_AS(stroma::layer_norm(ctx, x, short_gain, none, out),
+                       "layer_norm: gain: length 3, expected 4 (the columns of x)", stroma::shape_error);
+  CHECK_THROWS_WITH_AS(stroma::layer_norm(ctx, x, gain, short_gain, out),
+                       "layer_norm: bias: length 3, expected 4 (the columns of x)", stroma::shape_error);
+  CHECK_THROWS_WITH_AS(stroma::layer_norm(ctx, x, gain, none, wrong), "layer_norm: out: shape 3 x 5, expected 3 x 4",
+                       stroma::shape_error);
+  CHECK_THROWS_WITH_AS(stroma::layer_norm(ctx, x, gain, none, out, {.epsilon = 0}),
+                       "layer_norm: epsilon: 0, expected a number above 0", stroma::value_error);
   CHECK_THROWS_AS(stroma::layer_norm_backward(ctx, x, gain, wrong, {}), stroma::shape_error);
   graph<double> g(ctx);
-  CHECK_THROWS_WITH_AS(stroma::layer_norm(g, g.input(x), g.input(short_gain), node{}), "layer_norm: gain: shape 1 x 3, expected 1 x 4",
-                       stroma::shape_error);
+  CHECK_THROWS_WITH_AS(stroma::layer_norm(g, g.input(x), g.input(short_gain), node{}),
+                       "layer_norm: gain: shape 1 x 3, expected 1 x 4", stroma::shape_error);
   array<double, 1> d_gain(4);
   const auto call = [&] {
     stroma::layer_norm(ctx, x, gain, none, out);

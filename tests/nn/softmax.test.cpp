@@ -1,8 +1,8 @@
-#include <doctest/doctest.h>
-
 #include <cmath>
 #include <limits>
 #include <vector>
+
+#include <doctest/doctest.h>
 
 #include <stroma/adapt/std.hpp>
 #include <stroma/nn/linear.hpp>
@@ -51,7 +51,8 @@ TEST_CASE_TEMPLATE("softmax: rows against the definition, in every layout, alone
     for (index_t r = 0; r < 37; ++r) {
       const auto p = definition({as_const_view(x).row(r).data, as_const_view(x).row(r).data + cols});
       CHECK(worst_error(
-                as_const_view(expected).middle_rows(r, 1), [&](index_t, index_t j) { return p[static_cast<std::size_t>(j)]; },
+                as_const_view(expected).middle_rows(r, 1),
+                [&](index_t, index_t j) { return p[static_cast<std::size_t>(j)]; },
                 [&](index_t, index_t j) { return tolerance<T>(25) * p[static_cast<std::size_t>(j)]; }) <= 1);
       array<T, 2> row(1, cols);
       stroma::softmax(one, as_const_view(x).middle_rows(r, 1), row);
@@ -80,7 +81,8 @@ TEST_CASE_TEMPLATE("softmax: scores of any size, -infinity and NaN", T, float, d
   cpu_context ctx;
   const T inf = std::numeric_limits<T>::infinity();
   array<T, 2> x(4, 3), p(4, 3);
-  const T values[] = {T(1e4), T(-1e4), T(0), -inf, T(2), T(2), std::numeric_limits<T>::quiet_NaN(), T(1), T(2), T(-1e4), T(-1e4), T(-1e4)};
+  const T values[] = {T(1e4), T(-1e4), T(0),    -inf,    T(2),   T(2), std::numeric_limits<T>::quiet_NaN(),
+                      T(1),   T(2),    T(-1e4), T(-1e4), T(-1e4)};
   std::copy_n(values, 12, x.data());
   stroma::softmax(ctx, x, p);
   CHECK((p(0, 0) == 1 && p(0, 1) == 0 && p(0, 2) == 0));
@@ -93,9 +95,12 @@ TEST_CASE_TEMPLATE("softmax: scores of any size, -infinity and NaN", T, float, d
 
 TEST_CASE("softmax: gradients") {
   const auto x = normal_matrix<double>(5, 7, 1, 2);
-  CHECK(graph_gradient_error({x}, [](graph<double>& g, const std::vector<node>& n) { return stroma::softmax(g, n[0]); }) < gradient_tolerance);
-  CHECK(graph_gradient_error({x}, [](graph<double>& g, const std::vector<node>& n) { return stroma::segmented_softmax(g, n[0]); }) <
-        gradient_tolerance);
+  CHECK(graph_gradient_error({x}, [](graph<double>& g, const std::vector<node>& n) {
+          return stroma::softmax(g, n[0]);
+        }) < gradient_tolerance);
+  CHECK(graph_gradient_error({x}, [](graph<double>& g, const std::vector<node>& n) {
+          return stroma::segmented_softmax(g, n[0]);
+        }) < gradient_tolerance);
   for (const std::vector<index_t>& sizes : std::vector<std::vector<index_t>>{{1, 31, 3}, {32, 33}, {257, 1, 5}}) {
     const auto offsets = offsets_of_sizes(sizes);
     const auto e = normal_matrix<double>(offsets.back(), 2, 1, 2);
@@ -106,11 +111,14 @@ TEST_CASE("softmax: gradients") {
   }
 }
 
-TEST_CASE_TEMPLATE("segmented_softmax: against the definition; a segment has its bits alone, with any number of threads", T, float, double) {
+TEST_CASE_TEMPLATE(
+    "segmented_softmax: against the definition; a segment has its bits alone, with any number of threads", T, float,
+    double) {
   for (const auto& sizes : bag_sizes) {
     const auto offsets = offsets_of_sizes(sizes);
     const index_t rows = offsets.back(), heads = 3;
-    const auto e = normal_matrix<T>(rows, heads, 1, 3), d = normal_matrix<T>(rows, heads, 2), start = normal_matrix<T>(rows, heads, 3);
+    const auto e = normal_matrix<T>(rows, heads, 1, 3), d = normal_matrix<T>(rows, heads, 2),
+               start = normal_matrix<T>(rows, heads, 3);
     array<T, 2> p(rows, heads);
     auto d_e = start;
     cpu_context one;
@@ -157,10 +165,12 @@ TEST_CASE_TEMPLATE("softmax: inference has the bits of training", T, float, doub
   const auto small = normal_matrix<stroma::half>(700, 5, 1);
   graph<T> train(ctx), infer(ctx, graph_mode::inference);
   const auto record = [&](graph<T>& g, auto in) {
-    return stroma::segmented_softmax(g, stroma::softmax(g, g.input(bag_view<const stroma::scalar_of<decltype(in)>>{in, as_offsets(offsets)})));
+    return stroma::segmented_softmax(
+        g, stroma::softmax(g, g.input(bag_view<const stroma::scalar_of<decltype(in)>>{in, as_offsets(offsets)})));
   };
   CHECK(same_matrix(infer.value(record(infer, as_const_view(x))), train.value(record(train, as_const_view(x)))));
-  CHECK(same_matrix(infer.value(record(infer, as_const_view(small))), train.value(record(train, as_const_view(small)))));
+  CHECK(
+      same_matrix(infer.value(record(infer, as_const_view(small))), train.value(record(train, as_const_view(small)))));
 }
 
 TEST_CASE("softmax: backward adds in every layout; messages; memory") {
@@ -180,10 +190,13 @@ TEST_CASE("softmax: backward adds in every layout; messages; memory") {
     CHECK(target.gaps_untouched());
   }
   array<float, 2> wrong(33, 6);
-  CHECK_THROWS_WITH_AS(stroma::softmax(ctx, x, wrong), "softmax: out: shape 33 x 6, expected 33 x 7", stroma::shape_error);
-  CHECK_THROWS_WITH_AS(stroma::softmax_backward(ctx, p, wrong, expected), "softmax_backward: d_out: shape 33 x 6, expected 33 x 7", stroma::shape_error);
+  CHECK_THROWS_WITH_AS(stroma::softmax(ctx, x, wrong), "softmax: out: shape 33 x 6, expected 33 x 7",
+                       stroma::shape_error);
+  CHECK_THROWS_WITH_AS(stroma::softmax_backward(ctx, p, wrong, expected),
+                       "softmax_backward: d_out: shape 33 x 6, expected 33 x 7", stroma::shape_error);
   const std::vector<index_t> bad{0, 20, 10, 33}, with_empty{0, 0, 33, 33}, none{0};
-  CHECK_THROWS_WITH_AS(stroma::segmented_softmax(ctx, x, bad, p), "segmented_softmax: offsets: a fall at entry 2, expected entries that never fall",
+  CHECK_THROWS_WITH_AS(stroma::segmented_softmax(ctx, x, bad, p),
+                       "segmented_softmax: offsets: a fall at entry 2, expected entries that never fall",
                        stroma::shape_error);
   CHECK_NOTHROW(stroma::segmented_softmax(ctx, x, with_empty, p));
   CHECK_NOTHROW(stroma::segmented_softmax(ctx, array<float, 2>(0, 7), none, array<float, 2>(0, 7)));

@@ -13,7 +13,9 @@ struct smooth {
   // An error of the sum counts 1 / r; exp errs by r |x - max| and 2 ulp; the result has the size of a feature.
   static constexpr long double magnitude = 1;
   static long double steps(index_t rows) {
-    return static_cast<long double>(std::min<index_t>(rows, stroma::tile_rows) + rows / stroma::tile_rows + 4) / Sharpness + 16 + 8;
+    return static_cast<long double>(std::min<index_t>(rows, stroma::tile_rows) + rows / stroma::tile_rows + 4) /
+               Sharpness +
+           16 + 8;
   }
   static long double definition(const std::vector<long double>& x) {
     long double sum = 0;
@@ -26,12 +28,13 @@ struct smooth {
     stroma::log_sum_exp_pool(ctx, bags, out, {.sharpness = sharpness, .mask = mask, .check_values = check});
   }
   template <class T>
-  static void backward(stroma::cpu_context& ctx, const stroma::bag_view<const T>& bags, stroma::matrix_view<const T> d_out,
-                       stroma::bag_view<T> d_bags, mask_view mask) {
+  static void backward(stroma::cpu_context& ctx, const stroma::bag_view<const T>& bags,
+                       stroma::matrix_view<const T> d_out, stroma::bag_view<T> d_bags, mask_view mask) {
     stroma::array<T, 2> out(d_out.rows, d_out.cols);
     stroma::log_sum_exp_pool(ctx, bags, out, {.sharpness = sharpness, .mask = mask});
-    stroma::log_sum_exp_pool_backward(ctx, bags, stroma::log_sum_exp_pool_gradients<T>{stroma::as_const_view(out), d_out, d_bags.instances},
-                                      {.sharpness = sharpness, .mask = mask});
+    stroma::log_sum_exp_pool_backward(
+        ctx, bags, stroma::log_sum_exp_pool_gradients<T>{stroma::as_const_view(out), d_out, d_bags.instances},
+        {.sharpness = sharpness, .mask = mask});
   }
   template <class T>
   static stroma::node record(stroma::graph<T>& g, stroma::node x, mask_view mask, bool check) {
@@ -41,19 +44,25 @@ struct smooth {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("log_sum_exp_pool: against the definition, one bag or many, in any layout, with any number of threads", T, float, double) {
+TEST_CASE_TEMPLATE(
+    "log_sum_exp_pool: against the definition, one bag or many, in any layout, with any number of threads", T, float,
+    double) {
   check_against_definition<smooth<1>, T>();
   check_against_definition<smooth<5>, T>();
 }
-TEST_CASE_TEMPLATE("log_sum_exp_pool: 16-bit storage gives the bits of the same numbers in full", S, stroma::half, stroma::bfloat16) {
+TEST_CASE_TEMPLATE("log_sum_exp_pool: 16-bit storage gives the bits of the same numbers in full", S, stroma::half,
+                   stroma::bfloat16) {
   check_16_bit_storage<smooth<2>, S>();
 }
 TEST_CASE("log_sum_exp_pool: gradients") {
   check_gradients<smooth<1>>();
   check_gradients<smooth<5>>();
 }
-TEST_CASE_TEMPLATE("log_sum_exp_pool: backward adds what the graph adds", T, float, double) { check_backward_adds<smooth<3>, T>(); }
-TEST_CASE_TEMPLATE("log_sum_exp_pool: inference pools a chain by tiles and has the bits of training", T, float, double) {
+TEST_CASE_TEMPLATE("log_sum_exp_pool: backward adds what the graph adds", T, float, double) {
+  check_backward_adds<smooth<3>, T>();
+}
+TEST_CASE_TEMPLATE("log_sum_exp_pool: inference pools a chain by tiles and has the bits of training", T, float,
+                   double) {
   check_inference<smooth<2>, T>();
 }
 
@@ -82,7 +91,8 @@ TEST_CASE_TEMPLATE("log_sum_exp_pool: features of any size, and the limits of th
   stroma::random_stream draw(1);
   for (T& v : x) v = static_cast<T>(draw.normal());
   double mean = 0, top = -10;
-  for (index_t n = 0; n < 500; ++n) mean += static_cast<double>(x(n, 0)) / 500, top = std::max(top, static_cast<double>(x(n, 0)));
+  for (index_t n = 0; n < 500; ++n)
+    mean += static_cast<double>(x(n, 0)) / 500, top = std::max(top, static_cast<double>(x(n, 0)));
   stroma::log_sum_exp_pool(ctx, bags, out, {.sharpness = 1e4});
   CHECK(std::abs(static_cast<double>(out(0, 0)) - top) <= std::log(500) / 1e4 + 8 * eps);
   stroma::log_sum_exp_pool(ctx, bags, out, {.sharpness = 1e-3});
@@ -95,12 +105,14 @@ TEST_CASE("log_sum_exp_pool: refusals, values that are not finite, memory") {
   const std::vector<index_t> offsets{0, 2};
   stroma::array<double, 2> x(2, 3), out(1, 3), wrong(1, 4);
   const stroma::bag_view<const double> bags{stroma::as_const_view(x), as_offsets(offsets)};
-  CHECK_THROWS_WITH_AS(stroma::log_sum_exp_pool(ctx, bags, out, {.sharpness = 0}), "log_sum_exp_pool: sharpness: 0, expected a finite number above 0",
-                       stroma::value_error);
+  CHECK_THROWS_WITH_AS(stroma::log_sum_exp_pool(ctx, bags, out, {.sharpness = 0}),
+                       "log_sum_exp_pool: sharpness: 0, expected a finite number above 0", stroma::value_error);
   CHECK_THROWS_AS(stroma::log_sum_exp_pool(ctx, bags, out, {.sharpness = std::nan("")}), stroma::value_error);
   stroma::graph<double> g(ctx);
   CHECK_THROWS_AS(stroma::log_sum_exp_pool(g, g.input(x), {.sharpness = -1}), stroma::value_error);
   CHECK_THROWS_WITH_AS(stroma::log_sum_exp_pool_backward(
-                           ctx, bags, stroma::log_sum_exp_pool_gradients<double>{stroma::as_const_view(out), stroma::as_const_view(wrong), stroma::as_view(x)}),
+                           ctx, bags,
+                           stroma::log_sum_exp_pool_gradients<double>{
+                               stroma::as_const_view(out), stroma::as_const_view(wrong), stroma::as_view(x)}),
                        "log_sum_exp_pool_backward: d_out: shape 1 x 4, expected 1 x 3", stroma::shape_error);
 }

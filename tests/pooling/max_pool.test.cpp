@@ -16,11 +16,12 @@ struct maximum {
     stroma::max_pool(ctx, bags, out, {.mask = mask, .check_values = check});
   }
   template <class T>
-  static void backward(stroma::cpu_context& ctx, const stroma::bag_view<const T>& bags, stroma::matrix_view<const T> d_out,
-                       stroma::bag_view<T> d_bags, mask_view mask) {
+  static void backward(stroma::cpu_context& ctx, const stroma::bag_view<const T>& bags,
+                       stroma::matrix_view<const T> d_out, stroma::bag_view<T> d_bags, mask_view mask) {
     stroma::array<T, 2> out(d_out.rows, d_out.cols);
     stroma::array<index_t, 2> first(d_out.rows, d_out.cols);
-    stroma::max_pool(ctx, bags, stroma::max_pool_output<T>{stroma::as_view(out), stroma::as_view(first)}, {.mask = mask});
+    stroma::max_pool(ctx, bags, stroma::max_pool_output<T>{stroma::as_view(out), stroma::as_view(first)},
+                     {.mask = mask});
     stroma::max_pool_backward(ctx, first, d_out, d_bags.instances);
   }
   template <class T>
@@ -31,15 +32,21 @@ struct maximum {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("max_pool: against the definition, one bag or many, in any layout, with any number of threads", T, float, double) {
+TEST_CASE_TEMPLATE("max_pool: against the definition, one bag or many, in any layout, with any number of threads", T,
+                   float, double) {
   check_against_definition<maximum, T>();
 }
-TEST_CASE_TEMPLATE("max_pool: 16-bit storage gives the bits of the same numbers in full", S, stroma::half, stroma::bfloat16) {
+TEST_CASE_TEMPLATE("max_pool: 16-bit storage gives the bits of the same numbers in full", S, stroma::half,
+                   stroma::bfloat16) {
   check_16_bit_storage<maximum, S>();
 }
 TEST_CASE("max_pool: gradients") { check_gradients<maximum>(); }
-TEST_CASE_TEMPLATE("max_pool: backward adds what the graph adds", T, float, double) { check_backward_adds<maximum, T>(); }
-TEST_CASE_TEMPLATE("max_pool: inference pools a chain by tiles and has the bits of training", T, float, double) { check_inference<maximum, T>(); }
+TEST_CASE_TEMPLATE("max_pool: backward adds what the graph adds", T, float, double) {
+  check_backward_adds<maximum, T>();
+}
+TEST_CASE_TEMPLATE("max_pool: inference pools a chain by tiles and has the bits of training", T, float, double) {
+  check_inference<maximum, T>();
+}
 
 TEST_CASE_TEMPLATE("max_pool: ties and NaN go to the first, within and across tiles", T, float, double) {
   stroma::cpu_context ctx(2);
@@ -84,9 +91,12 @@ TEST_CASE("max_pool: refusals, values that are not finite, memory") {
   stroma::array<double, 2> d(2, 3), d_x(5, 3), x(5, 3), out(2, 3);
   const std::vector<index_t> offsets{0, 2, 5};
   first(1, 2) = 5;
-  CHECK_THROWS_WITH_AS(stroma::max_pool_backward(ctx, first, d, d_x), "max_pool_backward: first: 5, expected 0 to 4", stroma::value_error);
-  CHECK_THROWS_WITH_AS(stroma::max_pool_backward(ctx, wrong, d, d_x), "max_pool_backward: first: shape 2 x 4, expected 2 x 3", stroma::shape_error);
-  CHECK_THROWS_WITH_AS(stroma::max_pool(ctx, stroma::bag_view<const double>{stroma::as_const_view(x), as_offsets(offsets)},
-                                        stroma::max_pool_output<double>{stroma::as_view(out), stroma::as_view(wrong)}),
-                       "max_pool: first: shape 2 x 4, expected 2 x 3", stroma::shape_error);
+  CHECK_THROWS_WITH_AS(stroma::max_pool_backward(ctx, first, d, d_x), "max_pool_backward: first: 5, expected 0 to 4",
+                       stroma::value_error);
+  CHECK_THROWS_WITH_AS(stroma::max_pool_backward(ctx, wrong, d, d_x),
+                       "max_pool_backward: first: shape 2 x 4, expected 2 x 3", stroma::shape_error);
+  CHECK_THROWS_WITH_AS(
+      stroma::max_pool(ctx, stroma::bag_view<const double>{stroma::as_const_view(x), as_offsets(offsets)},
+                       stroma::max_pool_output<double>{stroma::as_view(out), stroma::as_view(wrong)}),
+      "max_pool: first: shape 2 x 4, expected 2 x 3", stroma::shape_error);
 }

@@ -1,12 +1,12 @@
 #pragma once
-#include <doctest/doctest.h>
-
 #include <cmath>
 #include <cstdint>
 #include <limits>
 #include <string>
 #include <type_traits>
 #include <vector>
+
+#include <doctest/doctest.h>
 
 #include <stroma/nn/activations.hpp>
 #include <stroma/nn/linear.hpp>
@@ -26,7 +26,9 @@ namespace stroma_test {
 
 using mask_view = stroma::vector_view<const std::uint8_t>;
 
-inline mask_view as_mask(const std::vector<std::uint8_t>& mask) { return {mask.data(), static_cast<index_t>(mask.size())}; }
+inline mask_view as_mask(const std::vector<std::uint8_t>& mask) {
+  return {mask.data(), static_cast<index_t>(mask.size())};
+}
 
 /// Every bag keeps its last instance; of the others about a third is left out.
 inline std::vector<std::uint8_t> mask_for(const std::vector<index_t>& offsets) {
@@ -46,7 +48,8 @@ void check_against_definition() {
       const auto mask = masked ? mask_for(offsets) : std::vector<std::uint8_t>{};
       stroma::array<T, 2> expected(bags, cols);
       stroma::cpu_context one;
-      Pool::forward(one, stroma::bag_view<const T>{stroma::as_const_view(x), as_offsets(offsets)}, stroma::as_view(expected), as_mask(mask), true);
+      Pool::forward(one, stroma::bag_view<const T>{stroma::as_const_view(x), as_offsets(offsets)},
+                    stroma::as_view(expected), as_mask(mask), true);
       const auto column = [&](index_t b, index_t j) {
         std::vector<long double> v;
         for (index_t n = offsets[static_cast<std::size_t>(b)]; n < offsets[static_cast<std::size_t>(b) + 1]; ++n)
@@ -56,7 +59,8 @@ void check_against_definition() {
       CHECK(worst_error(
                 expected, [&](index_t b, index_t j) { return Pool::definition(column(b, j)); },
                 [&](index_t b, index_t) {
-                  return Pool::steps(sizes[static_cast<std::size_t>(b)]) * static_cast<long double>(std::numeric_limits<T>::epsilon()) * Pool::magnitude;
+                  return Pool::steps(sizes[static_cast<std::size_t>(b)]) *
+                         static_cast<long double>(std::numeric_limits<T>::epsilon()) * Pool::magnitude;
                 }) <= 1);
       // Layouts, threads, and bags one by one: the same bits.
       for (const int threads : {1, 2, 3})
@@ -64,7 +68,8 @@ void check_against_definition() {
           stroma::cpu_context ctx(threads);
           const laid_out<T> in(stroma::as_const_view(x), how);
           laid_out<T> out(stroma::as_const_view(stroma::array<T, 2>(bags, cols)), how);
-          Pool::forward(ctx, stroma::bag_view<const T>{in.view(), as_offsets(offsets)}, out.view(), as_mask(mask), true);
+          Pool::forward(ctx, stroma::bag_view<const T>{in.view(), as_offsets(offsets)}, out.view(), as_mask(mask),
+                        true);
           CHECK(same_matrix(out.view(), expected));
           CHECK(out.gaps_untouched());
         }
@@ -72,8 +77,10 @@ void check_against_definition() {
         const std::vector<index_t> whole{0, sizes[b]};
         stroma::array<T, 2> alone(1, cols);
         const mask_view own = masked ? as_mask(mask).slice(offsets[b], sizes[b]) : mask_view{};
-        Pool::forward(one, stroma::bag_view<const T>{stroma::as_const_view(x).middle_rows(offsets[b], sizes[b]), as_offsets(whole)},
-                      stroma::as_view(alone), own, true);
+        Pool::forward(
+            one,
+            stroma::bag_view<const T>{stroma::as_const_view(x).middle_rows(offsets[b], sizes[b]), as_offsets(whole)},
+            stroma::as_view(alone), own, true);
         CHECK(same_matrix(alone, stroma::as_const_view(expected).middle_rows(static_cast<index_t>(b), 1)));
       }
     }
@@ -87,7 +94,8 @@ void check_16_bit_storage() {
     stroma::cpu_context ctx(2);
     stroma::array<T, 2> wide(301, 19), out(2, 19), expected(2, 19);
     for (index_t i = 0; i < x.size(); ++i) wide.data()[i] = stroma::widen<T>(x.data()[i]);
-    Pool::forward(ctx, stroma::bag_view<const T>{stroma::as_const_view(wide), as_offsets(offsets)}, stroma::as_view(expected), {}, true);
+    Pool::forward(ctx, stroma::bag_view<const T>{stroma::as_const_view(wide), as_offsets(offsets)},
+                  stroma::as_view(expected), {}, true);
     for (const layout how : layouts) {
       const laid_out<S> in(stroma::as_const_view(x), how);
       const stroma::bag_view<const S> bags{in.view(), as_offsets(offsets)};
@@ -127,15 +135,19 @@ void check_backward_adds() {
     const auto offsets = offsets_of_sizes(sizes);
     const index_t rows = offsets.back(), cols = 7, bags = static_cast<index_t>(sizes.size());
     const auto mask = mask_for(offsets);
-    const auto x = normal_matrix<T>(rows, cols, 1), start = normal_matrix<T>(rows, cols, 2), d_out = normal_matrix<T>(bags, cols, 3);
+    const auto x = normal_matrix<T>(rows, cols, 1), start = normal_matrix<T>(rows, cols, 2),
+               d_out = normal_matrix<T>(bags, cols, 3);
     stroma::cpu_context ctx(2);
     stroma::array<T, 2> through = start, expected(rows, cols);
     const stroma::bag_view<const T> in{stroma::as_const_view(x), as_offsets(offsets)};
-    Pool::backward(ctx, in, stroma::as_const_view(d_out), stroma::bag_view<T>{stroma::as_view(expected), in.offsets}, as_mask(mask));
+    Pool::backward(ctx, in, stroma::as_const_view(d_out), stroma::bag_view<T>{stroma::as_view(expected), in.offsets},
+                   as_mask(mask));
     stroma::graph<T> g(ctx);
     stroma::array<T, 2> of_graph(rows, cols);
-    g.backward(Pool::record(g, with_bags_of(g, g.input(in), g.variable(stroma::as_const_view(x), stroma::as_view(of_graph))), as_mask(mask), true),
-               stroma::as_const_view(d_out));
+    g.backward(
+        Pool::record(g, with_bags_of(g, g.input(in), g.variable(stroma::as_const_view(x), stroma::as_view(of_graph))),
+                     as_mask(mask), true),
+        stroma::as_const_view(d_out));
     CHECK(same_matrix(of_graph, expected));
     for (const int threads : {1, 3})
       for (const layout how : layouts) {
@@ -144,7 +156,9 @@ void check_backward_adds() {
         laid_out<T> target(stroma::as_const_view(start), how);
         Pool::backward(other, stroma::bag_view<const T>{v.view(), in.offsets}, stroma::matrix_view<const T>(d.view()),
                        stroma::bag_view<T>{target.view(), in.offsets}, as_mask(mask));
-        CHECK(worst_error(target.view(), [&](index_t i, index_t j) { return start(i, j) + expected(i, j); }, std::numeric_limits<T>::min()) <= 1);
+        CHECK(worst_error(
+                  target.view(), [&](index_t i, index_t j) { return start(i, j) + expected(i, j); },
+                  std::numeric_limits<T>::min()) <= 1);
         CHECK(target.gaps_untouched());
       }
     for (index_t n = 0; n < rows; ++n)
@@ -191,19 +205,25 @@ void check_refusals() {
   const auto x = normal_matrix<T>(6, 3, 1);
   stroma::array<T, 2> out(3, 3), wrong(2, 3);
   const auto call = [&](const std::vector<index_t>& offsets, const std::vector<std::uint8_t>& mask, auto& to) {
-    Pool::forward(ctx, stroma::bag_view<const T>{stroma::as_const_view(x), as_offsets(offsets)}, stroma::as_view(to), as_mask(mask), true);
+    Pool::forward(ctx, stroma::bag_view<const T>{stroma::as_const_view(x), as_offsets(offsets)}, stroma::as_view(to),
+                  as_mask(mask), true);
   };
-  CHECK_THROWS_WITH_AS(call({0, 2, 2, 6}, {}, out), (name + ": bag 1: 0 instances, expected 1 or more").c_str(), stroma::shape_error);
+  CHECK_THROWS_WITH_AS(call({0, 2, 2, 6}, {}, out), (name + ": bag 1: 0 instances, expected 1 or more").c_str(),
+                       stroma::shape_error);
   CHECK_THROWS_WITH_AS(call({0, 2, 4, 6}, {1, 0, 0, 0, 1, 1}, out),
-                       (name + ": mask: all 2 instances of bag 1 masked, expected 1 or more that take part").c_str(), stroma::value_error);
-  CHECK_THROWS_WITH_AS(call({0, 2, 4, 6}, {1, 0, 0}, out), (name + ": mask: length 3, expected 6 (the rows of instances)").c_str(), stroma::shape_error);
-  CHECK_THROWS_WITH_AS(call({0, 2, 4, 6}, {}, wrong), (name + ": out: shape 2 x 3, expected 3 x 3").c_str(), stroma::shape_error);
-  CHECK_THROWS_WITH_AS(call({0, 2, 4, 5}, {}, out), (name + ": offsets: from 0 to 5, expected from 0 to 6 (the rows of instances)").c_str(),
+                       (name + ": mask: all 2 instances of bag 1 masked, expected 1 or more that take part").c_str(),
+                       stroma::value_error);
+  CHECK_THROWS_WITH_AS(call({0, 2, 4, 6}, {1, 0, 0}, out),
+                       (name + ": mask: length 3, expected 6 (the rows of instances)").c_str(), stroma::shape_error);
+  CHECK_THROWS_WITH_AS(call({0, 2, 4, 6}, {}, wrong), (name + ": out: shape 2 x 3, expected 3 x 3").c_str(),
+                       stroma::shape_error);
+  CHECK_THROWS_WITH_AS(call({0, 2, 4, 5}, {}, out),
+                       (name + ": offsets: from 0 to 5, expected from 0 to 6 (the rows of instances)").c_str(),
                        stroma::shape_error);
   for (const auto mode : {stroma::graph_mode::training, stroma::graph_mode::inference}) {
     stroma::graph<T> g(ctx, mode);
-    CHECK_THROWS_WITH_AS(Pool::record(g, g.input(stroma::array<T, 2>(0, 3)), {}, true), (name + ": bag 0: 0 instances, expected 1 or more").c_str(),
-                         stroma::shape_error);
+    CHECK_THROWS_WITH_AS(Pool::record(g, g.input(stroma::array<T, 2>(0, 3)), {}, true),
+                         (name + ": bag 0: 0 instances, expected 1 or more").c_str(), stroma::shape_error);
   }
   // What is not finite is named, unless it is masked or the caller looks away; then it reaches its own column only.
   auto broken = normal_matrix<T>(600, 7, 1);
@@ -231,7 +251,8 @@ void check_refusals() {
   CHECK(allocations_in(again) == 0);
   // No bags at all.
   const std::vector<index_t> none{0};
-  CHECK_NOTHROW(Pool::forward(ctx, stroma::bag_view<const T>{stroma::matrix_view<const T>(nullptr, 0, 7), as_offsets(none)},
+  CHECK_NOTHROW(Pool::forward(ctx,
+                              stroma::bag_view<const T>{stroma::matrix_view<const T>(nullptr, 0, 7), as_offsets(none)},
                               stroma::matrix_view<T>(nullptr, 0, 7), {}, true));
 }
 

@@ -26,7 +26,7 @@ struct gemm_sizes {
   static constexpr int tile_rows = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32 ? 14 : 6;
   static constexpr int tile_cols = 2 * Lanes;
   static constexpr index_t depth = 1536 / static_cast<index_t>(sizeof(T));  // of one block of k
-  static constexpr index_t block_rows = 18 * tile_rows;  // A's block: 0.4 MB, in the second-level cache
+  static constexpr index_t block_rows = 19 * tile_rows;  // A's block: 0.4 MB, in the second-level cache
   static constexpr index_t slab = index_t{1} << 21;      // elements of B packed at a time, at most
 };
 
@@ -81,15 +81,9 @@ gemm_tile_function<T> gemm_tile_for(index_t rows) {
 /// a multiple of Lanes, up to Lanes elements past the end are overwritten.
 template <class T, int Lanes>
 void pack_panel(matrix_view<const T> source, index_t width, T* out) {
-  using s = simd<T, Lanes>;
   const index_t rows = source.rows, kc = source.cols;
   if (source.row_stride == 1 && rows == width) {  // column after column already
-    for (index_t k = 0; k < kc; ++k, out += width) {
-      const T* from = source.data + k * source.col_stride;
-      index_t i = 0;
-      for (; i + Lanes <= width; i += Lanes) s::store(out + i, s::load(from + i));
-      for (; i < width; ++i) out[i] = from[i];
-    }
+    for (index_t k = 0; k < kc; ++k, out += width) copy_row<T, Lanes>(width, source.data + k * source.col_stride, out);
     return;
   }
   index_t k = 0;
@@ -244,8 +238,10 @@ void gemm(cpu_context& ctx, matrix_view<const SA> a, matrix_view<const SB> b, ma
   }
   const index_t width = packed::panels(c.cols) * sizes::tile_cols;
   const index_t slab = std::max(sizes::slab / width / sizes::depth, index_t{1}) * sizes::depth;
-  const index_t share = (c.rows + workers - 1) / workers;
-  const index_t block = std::min((share + R - 1) / R * R, sizes::block_rows);
+  // Blocks of one size, at least one a worker: a last block of a few rows would read all of b for them.
+  const index_t at_most = std::min((c.rows + workers - 1) / workers, sizes::block_rows);
+  const index_t wanted = (c.rows + at_most - 1) / at_most;
+  const index_t block = ((c.rows + wanted - 1) / wanted + R - 1) / R * R;
   const index_t blocks = (c.rows + block - 1) / block;
   auto frame = ctx.workspace().open();
   T* const buffers = frame.template take<T>(workers * gemm_buffer_size<T>());

@@ -128,6 +128,18 @@ struct square_transpose {
     for (int j = 0; j < lanes; ++j) Eigen::internal::pstoreu(out + j * out_stride, block.packet[j]);
   }
 };
+/// out[0 .. count - 1] = in[0 .. count - 1], by packets that overlap at the end; for the short rows of a panel.
+template <class T, int Lanes>
+EIGEN_STRONG_INLINE void copy_row(index_t count, const T* in, T* out) {
+  using packet = typename square_transpose<T, Lanes>::packet;
+  constexpr index_t step = square_transpose<T, Lanes>::lanes;
+  const auto copy = [&](index_t i) { Eigen::internal::pstoreu(out + i, Eigen::internal::ploadu<packet>(in + i)); };
+  index_t i = 0;
+  for (; i + step <= count; i += step) copy(i);
+  if (i == count) return;
+  if (count >= step) return copy(count - step);
+  for (; i < count; ++i) out[i] = in[i];
+}
 #pragma GCC diagnostic pop
 
 /// y[i] = f(x[i]) for packets of x; a tail goes through the same packet function, so that an element's result does
