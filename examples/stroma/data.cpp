@@ -33,7 +33,7 @@ stroma::follow_up_columns columns_of(const clinical_columns& c, const stroma::ta
           .time = c.time,
           .event = c.event,
           .coding = c.censored ? stroma::event_coding::censored : stroma::event_coding::observed,
-          .cohort = table.contains(c.cohort) ? c.cohort : ""};
+          .cohort = c.cohort == clinical_columns{}.cohort && !table.contains(c.cohort) ? "" : c.cohort};
 }
 
 /// The row of the table for each bag. One patient in two bags would be in the training and in the test part at once.

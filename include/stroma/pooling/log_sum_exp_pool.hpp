@@ -117,8 +117,9 @@ inline void check_sharpness(std::string_view function, double sharpness) {
 /// Cost: O(N D) with one exp for each feature, scratch for one tile a thread and the sums of all tiles. A bag's result
 /// does not depend on the other bags or on the number of threads.
 /// @throws shape_error  extents; a bag without instances   @throws value_error  the sharpness; a bag whose instances
-/// are all masked; features that are not finite (unless options.check_values is false) Reference: Pinheiro and
-/// Collobert 2015.
+/// are all masked; features that are not finite (unless options.check_values is false)
+///
+/// Reference: Pinheiro and Collobert 2015.
 template <execution_context Context, bag_like Bags, matrix_like Y>
   requires same_space<Context, Bags, Y> && (std::same_as<scalar_of<Bags>, scalar_of<Y>> || is_narrow<scalar_of<Bags>>)
 void log_sum_exp_pool(Context& ctx, const Bags& bags, Y&& out, const log_sum_exp_pool_options& options = {}) {
