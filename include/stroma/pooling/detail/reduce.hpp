@@ -36,8 +36,9 @@ void check_instance(std::string_view function, index_t cols, const T* row, index
   for (j = 0; j < cols; ++j)
     if (!std::isfinite(row[j]))
       throw value_error(error_message(function, "instances",
-                                      number_text(static_cast<double>(row[j])) + " at instance " + std::to_string(instance) + " of bag " +
-                                          std::to_string(bag) + ", column " + std::to_string(j),
+                                      number_text(static_cast<double>(row[j])) + " at instance " +
+                                          std::to_string(instance) + " of bag " + std::to_string(bag) + ", column " +
+                                          std::to_string(j),
                                       "finite features"));
 }
 
