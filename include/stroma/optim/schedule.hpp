@@ -26,7 +26,8 @@ struct step_decay {
   /// @throws value_error  `every` is not positive
   [[nodiscard]] double operator()(index_t step) const {
     check::positive("step_decay", "every", every);
-    return rate * std::pow(gamma, static_cast<double>(step / every));
+    const index_t drops = step / every;
+    return rate * std::pow(gamma, static_cast<double>(drops));
   }
 };
 
