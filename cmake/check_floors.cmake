@@ -12,12 +12,12 @@ set(floor_4 pooling crossmodal taskvector transfer)
 set(floor_5 models)
 set(floor_6 train report mpi)
 
-# The floor of a folder; the two files above all folders are stroma.hpp (top) and version.hpp (free for all).
+# The floor of a folder; of the files above all folders, stroma.hpp and io.hpp are the top, version.hpp is free for all.
 function(floor_of path result)
   if(path STREQUAL "version.hpp")
     set(${result} -1 PARENT_SCOPE)
     return()
-  elseif(path STREQUAL "stroma.hpp")
+  elseif(path MATCHES "^(stroma|io)\\.hpp$")
     set(${result} 7 PARENT_SCOPE)
     return()
   endif()

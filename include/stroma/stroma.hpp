@@ -1,7 +1,8 @@
 #pragma once
 
-/// Everything that a host compiler can take with Eigen alone. What needs more is included by itself:
-/// <stroma/adapt/xtensor.hpp> and <stroma/io/npy.hpp> with the target stroma::xtensor.
+/// Everything that computes, for a host compiler with Eigen alone. Files (bags, tables, safetensors, checkpoints) are in
+/// <stroma/io.hpp>: they need <filesystem> and cost as much compiler time as half of the rest. What needs more than Eigen is
+/// included by itself: <stroma/adapt/xtensor.hpp> and <stroma/io/npy.hpp> with the target stroma::xtensor.
 
 #include <stroma/adapt/eigen.hpp>
 #include <stroma/adapt/std.hpp>
@@ -12,11 +13,6 @@
 #include <stroma/core/half.hpp>
 #include <stroma/core/members.hpp>
 #include <stroma/core/random.hpp>
-#include <stroma/io/bags.hpp>
-#include <stroma/io/clinical.hpp>
-#include <stroma/io/mapped_bags.hpp>
-#include <stroma/io/safetensors.hpp>
-#include <stroma/io/table.hpp>
 #include <stroma/metrics/accuracy.hpp>
 #include <stroma/metrics/roc_auc.hpp>
 #include <stroma/models/abmil.hpp>
@@ -49,7 +45,6 @@
 #include <stroma/survival/discretise.hpp>
 #include <stroma/survival/ranking.hpp>
 #include <stroma/survival/risk_order.hpp>
-#include <stroma/train/checkpoint.hpp>
 #include <stroma/train/early_stopping.hpp>
 #include <stroma/train/folds.hpp>
 #include <stroma/train/full_cohort_cox.hpp>
