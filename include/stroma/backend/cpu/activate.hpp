@@ -5,6 +5,8 @@
 #include <stroma/backend/cpu/simd.hpp>
 #include <stroma/backend/primitives.hpp>
 
+#if STROMA_HOST_KERNELS
+
 /// Activation functions on packets, and their derivatives.
 namespace stroma::detail {
 
@@ -115,3 +117,5 @@ void add_bias_and_activate(matrix_view<T> c, vector_view<const T> bias, activati
 }
 
 }  // namespace stroma::detail
+
+#endif

@@ -7,6 +7,8 @@
 #include <stroma/core/context.hpp>
 #include <stroma/core/half.hpp>
 
+#if STROMA_HOST_KERNELS
+
 /// Matrix product on the host. Every element of the result is one chain of multiply-adds over k, cut into blocks of
 /// `depth`, whatever the number of rows, the position of its row and the number of threads: rows of a batch have the
 /// bits of rows computed alone (docs/decisions/001-own-gemm.md). Any strides; 16-bit storage is widened as it is
@@ -25,8 +27,8 @@ struct gemm_sizes {
   // 32 vector registers (AVX-512, NEON) hold 14 x 2 sums, 16 hold 6 x 2.
   static constexpr int tile_rows = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32 ? 14 : 6;
   static constexpr int tile_cols = 2 * Lanes;
-  static constexpr index_t depth = 1536 / static_cast<index_t>(sizeof(T));  // of one block of k
-  static constexpr index_t block_rows = 19 * tile_rows;  // A's block: 0.4 MB, in the second-level cache
+  static constexpr index_t depth = 2048 / static_cast<index_t>(sizeof(T));  // of one block of k
+  static constexpr index_t block_rows = 19 * tile_rows;  // A's block: 0.5 MB, in the second-level cache
   static constexpr index_t slab = index_t{1} << 21;      // elements of B packed at a time, at most
 };
 
@@ -44,6 +46,12 @@ EIGEN_DONT_INLINE void gemm_tile(index_t kc, const T* a, const T* b, index_t b_s
   }
   for (index_t k = 0; k < kc; ++k) {
     const auto b0 = s::load(b), b1 = s::load(b + Lanes);
+    // Panels come from the second-level cache: asked for this early, they cost no time (docs/benchmarks.md).
+    if constexpr (sizeof(b0) >= 32) {
+      __builtin_prefetch(a + 32 * R);
+      __builtin_prefetch(b + 16 * b_stride);
+      if constexpr (sizeof(b0) == 64) __builtin_prefetch(b + 16 * b_stride + Lanes);
+    }
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
       const auto x = s::set(a[r]);
@@ -80,12 +88,8 @@ gemm_tile_function<T> gemm_tile_for(index_t rows) {
 /// out[k][width] = source(i, k) for i < source.rows <= width, zero for the others. Unless the width is
 /// a multiple of Lanes, up to Lanes elements past the end are overwritten.
 template <class T, int Lanes>
-void pack_panel(matrix_view<const T> source, index_t width, T* out) {
+void pack_transposed(matrix_view<const T> source, index_t width, T* out) {
   const index_t rows = source.rows, kc = source.cols;
-  if (source.row_stride == 1 && rows == width) {  // column after column already
-    for (index_t k = 0; k < kc; ++k, out += width) copy_row<T, Lanes>(width, source.data + k * source.col_stride, out);
-    return;
-  }
   index_t k = 0;
   if constexpr (Lanes > 1) {
     using square = square_transpose<T, Lanes>;
@@ -102,22 +106,33 @@ void pack_panel(matrix_view<const T> source, index_t width, T* out) {
     for (index_t i = 0; i < width; ++i) out[k * width + i] = i < rows ? source(i, k) : T(0);
 }
 
-/// The same from any storage; `wide` has room for width x kc elements.
+/// The rows of the source, `width` at a time, as panels [k][width], one after another. The last panel is as wide as
+/// there are rows left, or padded with zeros to `width`; up to Lanes elements past the end are overwritten. `wide`, for
+/// 16-bit storage alone, has room for width x source.cols elements.
 template <class T, int Lanes, class S>
-void pack_panel(matrix_view<const S> source, index_t width, T* out, T* wide) {
-  if constexpr (std::is_same_v<S, T>) {
-    pack_panel<T, Lanes>(source, width, out);
-  } else {
-    for (index_t i = 0; i < source.rows; ++i) {
-      const S* from = source.data + i * source.row_stride;
-      T* to = wide + i * source.cols;
-      if (source.col_stride == 1) {
-        for (index_t k = 0; k < source.cols; ++k) to[k] = widen<T>(from[k]);  // makes packets
-      } else {
-        for (index_t k = 0; k < source.cols; ++k) to[k] = widen<T>(from[k * source.col_stride]);
-      }
+void pack_panels(matrix_view<const S> source, index_t width, bool pad, T* out, T* wide) {
+  const index_t kc = source.cols, whole = source.rows / width * width, rest = source.rows - whole;
+  if (source.row_stride == 1) {  // columns are runs of memory: one sweep, each read once and to its end
+    const index_t last = pad ? width : rest;
+    for (index_t k = 0; k < kc; ++k) {
+      const S* from = source.data + k * source.col_stride;
+      for (index_t i = 0; i < whole; i += width) copy_row<T, Lanes>(width, from + i, out + i * kc + k * width);
+      T* to = out + whole * kc + k * last;
+      if (rest > 0) copy_row<T, Lanes>(rest, from + whole, to);
+      for (index_t i = rest; i < (rest > 0 ? last : 0); ++i) to[i] = T(0);
     }
-    pack_panel<T, Lanes>(matrix_view<const T>(wide, source.rows, source.cols), width, out);
+    return;
+  }
+  for (index_t first = 0; first < source.rows; first += width) {
+    matrix_view<const S> panel = part_of(source, first, index_t{0}, std::min(width, source.rows - first), kc);
+    const index_t to = pad ? width : panel.rows;
+    if constexpr (std::is_same_v<S, T>) {
+      pack_transposed<T, Lanes>(panel, to, out + first * kc);
+    } else {
+      for (index_t i = 0; i < panel.rows; ++i)
+        for (index_t k = 0; k < kc; ++k) wide[i * kc + k] = widen<T>(panel(i, k));  // makes packets
+      pack_transposed<T, Lanes>(matrix_view<const T>(wide, panel.rows, kc), to, out + first * kc);
+    }
   }
 }
 
@@ -139,15 +154,20 @@ struct packed_matrix {
     const index_t kc = std::min(sizes::depth, rows - k);
     return data + k * panels(cols) * sizes::tile_cols + p * kc * sizes::tile_cols;
   }
-  /// Packs panel p of every block. `wide`: room for tile_cols x depth elements, used for 16-bit storage.
+  /// How many panels are packed in one go: a run of memory long enough, and work for every thread.
+  static constexpr index_t group = 8;
+  [[nodiscard]] index_t groups() const { return (panels(cols) + group - 1) / group; }
+  /// Packs the panels of group g of every block. `wide`: room for tile_cols x depth elements, used for 16-bit storage.
   template <class S>
-  void pack(matrix_view<const S> b, index_t p, T* wide) {
-    const index_t first = p * sizes::tile_cols, width = std::min<index_t>(sizes::tile_cols, cols - first);
+  void pack(matrix_view<const S> b, index_t g, T* wide) {
+    const index_t first = g * group * sizes::tile_cols;
+    const index_t width = std::min<index_t>(group * sizes::tile_cols, cols - first);
     for (index_t k = 0; k < rows; k += sizes::depth) {
       const index_t kc = std::min(sizes::depth, rows - k);
       static_assert(sizes::tile_cols % Lanes == 0,
                     "workers pack neighbouring panels: nothing may be written past an end");
-      pack_panel<T, Lanes>(part_of(b, k, first, kc, width).transposed(), sizes::tile_cols, panel(k, p), wide);
+      pack_panels<T, Lanes>(part_of(b, k, first, kc, width).transposed(), sizes::tile_cols, true, panel(k, g * group),
+                            wide);
     }
   }
 };
@@ -183,9 +203,7 @@ void gemm_block(matrix_view<const S> a, const packed_matrix<T, Lanes>& b, matrix
     const index_t rows = std::min(sizes::block_rows, c.rows - first);
     for (index_t k = 0; k < b.rows; k += sizes::depth) {
       const index_t kc = std::min(sizes::depth, b.rows - k);
-      for (index_t i = 0; i < rows; i += R)
-        pack_panel<T, Lanes>(part_of(a, first + i, k, std::min(R, rows - i), kc), std::min(R, rows - i),
-                             buffer + i * kc, wide);
+      pack_panels<T, Lanes>(part_of(a, first, k, rows, kc), R, false, buffer, wide);
       for (index_t p = 0, j = 0; j < b.cols; ++p, j += C)
         for (index_t i = 0; i < rows; i += R)
           gemm_panel<T, Lanes>(kc, buffer + i * kc, b.panel(k, p), C,
@@ -199,12 +217,12 @@ void gemm_block(matrix_view<const S> a, const packed_matrix<T, Lanes>& b, matrix
 template <class T, int Lanes = native_lanes<T>, class S>
 void gemm_few_rows(matrix_view<const S> a, matrix_view<const T> b, matrix_view<T> c, bool add, T* buffer) {
   using sizes = gemm_sizes<T, Lanes>;
-  constexpr index_t C = sizes::tile_cols;
+  constexpr index_t R = sizes::tile_rows, C = sizes::tile_cols;
   T* const wide = buffer + sizes::block_rows * sizes::depth + Lanes;
   T* const last_panel = buffer + sizes::tile_rows * sizes::depth + Lanes;
   for (index_t k = 0; k < b.rows; k += sizes::depth) {
     const index_t kc = std::min(sizes::depth, b.rows - k);
-    pack_panel<T, Lanes>(part_of(a, 0, k, c.rows, kc), c.rows, buffer, wide);
+    pack_panels<T, Lanes>(part_of(a, 0, k, c.rows, kc), R, false, buffer, wide);
     for (index_t j = 0; j < b.cols; j += C) {
       const index_t width = std::min(C, b.cols - j);
       const auto panel = part_of(b, k, j, kc, width);
@@ -212,7 +230,7 @@ void gemm_few_rows(matrix_view<const S> a, matrix_view<const T> b, matrix_view<T
       if (width == C) {
         gemm_panel<T, Lanes>(kc, buffer, panel.data, b.row_stride, out, add || k > 0);
       } else {
-        pack_panel<T, Lanes>(panel.transposed(), C, last_panel);
+        pack_panels<T, Lanes>(panel.transposed(), C, true, last_panel, wide);
         gemm_panel<T, Lanes>(kc, buffer, last_panel, C, out, add || k > 0);
       }
     }
@@ -249,8 +267,8 @@ void gemm(cpu_context& ctx, matrix_view<const SA> a, matrix_view<const SB> b, ma
   for (index_t k = 0; k == 0 || k < depth; k += slab) {
     packed part{slab_memory, std::min(slab, depth - k), c.cols};
     const auto rows_of_b = part_of(b, k, 0, part.rows, b.cols);
-    ctx.parallel(packed::panels(c.cols),
-                 [&](index_t p, int worker) { part.pack(rows_of_b, p, buffers + worker * gemm_buffer_size<T>()); });
+    ctx.parallel(part.groups(),
+                 [&](index_t g, int worker) { part.pack(rows_of_b, g, buffers + worker * gemm_buffer_size<T>()); });
     ctx.parallel(blocks, [&](index_t t, int worker) {
       const index_t first = t * block, rows = std::min(block, c.rows - first);
       const auto rows_of_a = part_of(a, first, k, rows, part.rows);
@@ -266,3 +284,5 @@ void gemm(cpu_context& ctx, matrix_view<const SA> a, matrix_view<const SB> b, ma
 }
 
 }  // namespace stroma::detail
+
+#endif

@@ -6,6 +6,8 @@
 #include <stroma/backend/cpu/segments.hpp>
 #include <stroma/backend/primitives.hpp>
 
+#if STROMA_HOST_KERNELS
+
 namespace stroma {
 
 /// The host's fill of the primitives. Results do not depend on the number of threads, nor a row's on its neighbours.
@@ -19,6 +21,10 @@ struct primitives<backend::cpu> {
   template <class T>
   static T read(context&, const T* p) {
     return *p;
+  }
+  static void write_ends(context&, index_t rows, index_t* ends) {
+    ends[0] = 0;
+    ends[1] = rows;
   }
   template <class T>
   static void fill(context&, matrix_view<T> c, T value) {
@@ -158,8 +164,7 @@ struct primitives<backend::cpu> {
   template <class T>
   static void pack(context& ctx, matrix_view<const T> b, T* memory) {
     detail::packed_matrix<T> packed{memory, b.rows, b.cols};
-    ctx.parallel(detail::packed_matrix<T>::panels(b.cols),
-                 [&](index_t p, int) { packed.pack(b, p, static_cast<T*>(nullptr)); });
+    ctx.parallel(packed.groups(), [&](index_t g, int) { packed.pack(b, g, static_cast<T*>(nullptr)); });
   }
   /// c = f(a b + bias) on the calling worker.
   template <class S, class T>
@@ -196,3 +201,5 @@ static_assert(primitive_set<primitives<backend::cpu>, float>);
 static_assert(primitive_set<primitives<backend::cpu>, double>);
 
 }  // namespace stroma
+
+#endif

@@ -7,6 +7,8 @@
 #include <stroma/core/context.hpp>
 #include <stroma/core/segments.hpp>
 
+#if STROMA_HOST_KERNELS
+
 /// Sums over the rows of ragged segments. Every segment is cut into tiles counted from its own first row, and tiles
 /// are added in order, so that a segment's result depends neither on its neighbours nor on the threads.
 namespace stroma::detail {
@@ -57,3 +59,5 @@ T softmax_in_place(index_t count, T* x) {
 }
 
 }  // namespace stroma::detail
+
+#endif

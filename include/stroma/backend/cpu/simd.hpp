@@ -3,6 +3,11 @@
 #include <cmath>
 #include <type_traits>
 
+#include <stroma/backend/cpu/host_kernels.hpp>
+#include <stroma/core/half.hpp>
+#include <stroma/core/view.hpp>
+
+#if STROMA_HOST_KERNELS
 // g++ 12 takes the undefined operand of its own 512-bit intrinsics for a mistake (bug 105593), wherever they are
 // inlined.
 #if defined(__GNUC__) && !defined(__clang__)
@@ -14,9 +19,6 @@
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic pop
 #endif
-
-#include <stroma/core/half.hpp>
-#include <stroma/core/view.hpp>
 
 namespace stroma::detail {
 
@@ -129,16 +131,21 @@ struct square_transpose {
   }
 };
 /// out[0 .. count - 1] = in[0 .. count - 1], by packets that overlap at the end; for the short rows of a panel.
-template <class T, int Lanes>
-EIGEN_STRONG_INLINE void copy_row(index_t count, const T* in, T* out) {
-  using packet = typename square_transpose<T, Lanes>::packet;
-  constexpr index_t step = square_transpose<T, Lanes>::lanes;
-  const auto copy = [&](index_t i) { Eigen::internal::pstoreu(out + i, Eigen::internal::ploadu<packet>(in + i)); };
-  index_t i = 0;
-  for (; i + step <= count; i += step) copy(i);
-  if (i == count) return;
-  if (count >= step) return copy(count - step);
-  for (; i < count; ++i) out[i] = in[i];
+template <class T, int Lanes, class S>
+EIGEN_STRONG_INLINE void copy_row(index_t count, const S* in, T* out) {
+  if constexpr (!std::is_same_v<S, T>) {
+    for (index_t i = 0; i < count; ++i) out[i] = widen<T>(in[i]);  // makes packets
+    return;
+  } else {
+    using packet = typename square_transpose<T, Lanes>::packet;
+    constexpr index_t step = square_transpose<T, Lanes>::lanes;
+    const auto copy = [&](index_t i) { Eigen::internal::pstoreu(out + i, Eigen::internal::ploadu<packet>(in + i)); };
+    index_t i = 0;
+    for (; i + step <= count; i += step) copy(i);
+    if (i == count) return;
+    if (count >= step) return copy(count - step);
+    for (; i < count; ++i) out[i] = in[i];
+  }
 }
 #pragma GCC diagnostic pop
 
@@ -183,3 +190,13 @@ template <class T>
 }
 
 }  // namespace stroma::detail
+
+#else
+namespace stroma::detail {
+// The names that templates mention; nothing instantiates those templates.
+template <class T>
+inline constexpr int native_lanes = 1;
+template <class T, int Lanes = native_lanes<T>>
+struct simd;
+}  // namespace stroma::detail
+#endif
