@@ -8,6 +8,7 @@
 
 #include <stroma/autodiff/detail/record.hpp>
 #include <stroma/autodiff/row_program.hpp>
+#include <stroma/backend/checks.hpp>
 #include <stroma/backend/primitives.hpp>
 #include <stroma/core/check.hpp>
 #include <stroma/core/members.hpp>
@@ -32,7 +33,10 @@ class graph {
   using view = matrix_view<T, space>;
   using offsets_view = vector_view<const index_t, space>;
 
-  explicit graph(context_type& ctx, graph_mode mode = graph_mode::training) : context_(&ctx), mode_(mode) { reset(); }
+  explicit graph(context_type& ctx, graph_mode mode = graph_mode::training)
+      : context_(&ctx), mode_(mode), arena_(ctx.memory()) {
+    reset();
+  }
   graph(const graph&) = delete;
   graph& operator=(const graph&) = delete;
 
@@ -44,7 +48,7 @@ class graph {
   node input(const X& x) {
     const auto v = as_const_view(x);
     if constexpr (traits_of<X>::rank == 3) {
-      check::offsets("graph::input", "offsets", v.offsets, v.instances.rows);
+      value_checks<Backend>::offsets(*context_, "graph::input", "offsets", v.offsets, v.instances.rows);
       return add_input(v.instances, v.offsets);
     } else if constexpr (traits_of<X>::rank == 2) {
       return add_input(v, {});

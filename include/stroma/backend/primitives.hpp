@@ -35,6 +35,8 @@ concept primitive_set =
     requires(typename P::context& ctx, matrix_view<const T, typename P::space> a, matrix_view<T, typename P::space> c,
              vector_view<const T, typename P::space> v, vector_view<T, typename P::space> w,
              vector_view<const index_t, typename P::space> offsets, activation f) {
+      /// the offsets of one bag: 0 and its rows
+      P::write_ends(ctx, index_t{}, static_cast<index_t*>(nullptr));
       /// every element becomes a value
       P::fill(ctx, c, T(0));
       /// c = a, widening 16-bit storage

@@ -13,6 +13,23 @@
 
 namespace stroma {
 
+namespace detail {
+
+/// The product of extents that memory can have.
+template <std::size_t Rank>
+[[nodiscard]] index_t element_count(const std::array<index_t, Rank>& extents, std::size_t element) {
+  const index_t most = std::numeric_limits<index_t>::max() / static_cast<index_t>(element);
+  index_t count = 1;
+  for (const index_t e : extents) {
+    check::require(e >= 0, "array", "extent", std::to_string(e), "0 or more");
+    check::require(e == 0 || count <= most / e, "array", "extent", std::to_string(e), "a size that memory can have");
+    count *= e;
+  }
+  return count;
+}
+
+}  // namespace detail
+
 /// Owns the memory of a tensor of 1 or 2 extents, row by row without gaps, aligned to `storage_alignment`.
 /// Copies are values. New elements are zero.
 template <class T, int Rank, class Space = host_space>
@@ -98,13 +115,7 @@ class array<T, Rank, host_space> {
 
  private:
   void allocate(std::array<index_t, Rank> extents) {
-    constexpr index_t most = std::numeric_limits<index_t>::max() / static_cast<index_t>(sizeof(T));
-    index_t count = 1;
-    for (const index_t e : extents) {
-      check::require(e >= 0, "array", "extent", std::to_string(e), "0 or more");
-      check::require(e == 0 || count <= most / e, "array", "extent", std::to_string(e), "a size that memory can have");
-      count *= e;
-    }
+    const index_t count = detail::element_count(extents, sizeof(T));
     if (count > 0) data_ = static_cast<T*>(host_resource::allocate(static_cast<std::size_t>(count) * sizeof(T)));
     extents_ = extents;
     std::fill_n(data_, count, T{});

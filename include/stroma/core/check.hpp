@@ -1,5 +1,6 @@
 #pragma once
 #include <cmath>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -108,6 +109,21 @@ inline void offsets(std::string_view function, std::string_view argument, vector
     if (v[b] < v[b - 1])
       throw shape_error(
           error_message(function, argument, "a fall at entry " + std::to_string(b), "entries that never fall"));
+}
+
+/// Every bag has an instance that takes part; an empty mask leaves none out.
+inline void bags(std::string_view function, vector_view<const index_t> offsets, vector_view<const std::uint8_t> mask) {
+  for (index_t b = 0; b + 1 < offsets.size; ++b) {
+    const index_t count = offsets[b + 1] - offsets[b];
+    if (count == 0) throw shape_error(error_message(function, "bag " + std::to_string(b), "0 instances", "1 or more"));
+    if (mask.size == 0) continue;
+    bool any = false;
+    for (index_t n = offsets[b]; n < offsets[b + 1]; ++n) any = any || mask[n] != 0;
+    if (!any)
+      throw value_error(error_message(
+          function, "mask", "all " + std::to_string(count) + " instances of bag " + std::to_string(b) + " masked",
+          "1 or more that take part"));
+  }
 }
 
 }  // namespace stroma::check

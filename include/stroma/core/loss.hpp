@@ -73,6 +73,19 @@ void check_classes(std::string_view function, std::string_view argument, vector_
           error_message(function, argument, number_text(widen<double>(v[i])) + " at " + std::to_string(i), "0 or 1"));
 }
 
+/// Probabilities, of which 0 and 1 are the classes themselves.
+template <class T>
+void check_probabilities(std::string_view function, std::string_view argument, matrix_view<const T> m) {
+  for (index_t r = 0; r < m.rows; ++r)
+    for (index_t c = 0; c < m.cols; ++c) {
+      const auto y = widen<double>(m(r, c));
+      if (!(y >= 0 && y <= 1))
+        throw value_error(
+            error_message(function, argument,
+                          number_text(y) + " at row " + std::to_string(r) + ", column " + std::to_string(c), "0 to 1"));
+    }
+}
+
 /// Case or class weights: finite and not negative.
 template <class T>
 void check_weights(std::string_view function, std::string_view argument, vector_view<const T> v) {

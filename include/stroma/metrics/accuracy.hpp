@@ -3,6 +3,7 @@
 #include <concepts>
 #include <limits>
 
+#include <stroma/backend/checks.hpp>
 #include <stroma/core/check.hpp>
 #include <stroma/core/context.hpp>
 #include <stroma/core/loss.hpp>
@@ -82,11 +83,10 @@ template <execution_context Context, matrix_like Logits, vector_like Labels>
   const auto z = as_const_view(logit);
   const auto l = as_const_view(label);
   check::length(name, "label", l.size, z.rows, "the rows of logit");
-  if constexpr (std::same_as<typename Context::space, host_space>) {
-    if (options.check_values) {
-      check::finite(name, "logit", z);
-      detail::check_labels(name, "label", l, z.cols);
-    }
+  using checks = value_checks<typename Context::backend>;
+  if (options.check_values) {
+    checks::finite(ctx, name, "logit", z);
+    checks::labels(ctx, name, "label", l, z.cols);
   }
   return detail::accuracy_kernel<typename Context::backend>::highest(ctx, z, l);
 }
@@ -104,11 +104,10 @@ template <execution_context Context, vector_like Scores, vector_like Labels>
   check::same_length(name, "label", l, "score", s);
   if (!std::isfinite(options.threshold))
     throw value_error(error_message(name, "threshold", number_text(options.threshold), "a finite number"));
-  if constexpr (std::same_as<typename Context::space, host_space>) {
-    if (options.check_values) {
-      check::finite(name, "score", s);
-      detail::check_classes(name, "label", l);
-    }
+  using checks = value_checks<typename Context::backend>;
+  if (options.check_values) {
+    checks::finite(ctx, name, "score", s);
+    checks::classes(ctx, name, "label", l);
   }
   return detail::accuracy_kernel<typename Context::backend>::above(ctx, s, l, options.threshold);
 }

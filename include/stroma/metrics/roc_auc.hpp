@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <limits>
 
+#include <stroma/backend/checks.hpp>
 #include <stroma/core/check.hpp>
 #include <stroma/core/context.hpp>
 #include <stroma/core/loss.hpp>
@@ -81,12 +82,11 @@ template <execution_context Context, vector_like Scores, vector_like Labels>
   const auto l = as_const_view(label);
   check::same_length(name, "label", l, "score", s);
   if (options.weight.size != 0) check::same_length(name, "weight", options.weight, "score", s);
-  if constexpr (std::same_as<typename Context::space, host_space>) {
-    check::finite(name, "score", s);  // NaN has no rank, and sorting it is not defined
-    if (options.check_values) {
-      detail::check_classes(name, "label", l);
-      detail::check_weights(name, "weight", options.weight);
-    }
+  using checks = value_checks<typename Context::backend>;
+  checks::finite(ctx, name, "score", s);  // NaN has no rank, and sorting it is not defined
+  if (options.check_values) {
+    checks::classes(ctx, name, "label", l);
+    checks::weights(ctx, name, "weight", options.weight);
   }
   return detail::roc_auc_kernel<typename Context::backend>::run(ctx, s, l, options.weight);
 }

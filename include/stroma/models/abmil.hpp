@@ -49,7 +49,8 @@ struct abmil {
   }
 
   /// @param bags  instances [N, features] with the offsets of their bags, or one bag
-  abmil_output operator()(graph<T, Backend>& g, node bags, const attention_options& options = {}) const {
+  abmil_output operator()(graph<T, Backend>& g, node bags,
+                          const attention_options_in<typename Backend::space>& options = {}) const {
     node instances = bags;
     for (const auto& layer : feat_proj) instances = layer(g, instances, {.activate = activation::relu});
     const auto [slide, attention] = attention_pool(g, instances, attention_net, options);

@@ -48,25 +48,17 @@ struct binary_cross_entropy_kernel {
   }
 };
 
-template <class T, class Space, class Targets>
-void check_binary_cross_entropy(std::string_view name, matrix_view<const T, Space> logit, const Targets& target,
-                                const binary_cross_entropy_options& options) {
+template <class Context, class T, class Space, class Targets>
+void check_binary_cross_entropy(Context& ctx, std::string_view name, matrix_view<const T, Space> logit,
+                                const Targets& target, const binary_cross_entropy_options& options) {
+  using checks = value_checks<typename Context::backend>;
   check::shape(name, "target", target, logit.rows, logit.cols);
   if (!(options.positive_weight >= 0 && std::isfinite(options.positive_weight)))
     throw value_error(
         error_message(name, "positive_weight", number_text(options.positive_weight), "a finite number of 0 or more"));
-  if constexpr (std::same_as<Space, host_space>) {
-    if (!options.check_values) return;
-    check::finite(name, "logit", logit);
-    for (index_t r = 0; r < target.rows; ++r)
-      for (index_t c = 0; c < target.cols; ++c) {
-        const auto y = static_cast<double>(target(r, c));
-        if (!(y >= 0 && y <= 1))
-          throw value_error(error_message(
-              name, "target", number_text(y) + " at row " + std::to_string(r) + ", column " + std::to_string(c),
-              "0 to 1"));
-      }
-  }
+  if (!options.check_values) return;
+  checks::finite(ctx, name, "logit", logit);
+  checks::probabilities(ctx, name, "target", target);
 }
 
 }  // namespace detail
@@ -84,7 +76,7 @@ void binary_cross_entropy(Context& ctx, const Logits& logit, const Targets& targ
                           const binary_cross_entropy_options& options = {}) {
   const auto z = detail::as_rows(as_const_view(logit));
   const auto y = detail::as_rows(as_const_view(target));
-  detail::check_binary_cross_entropy("binary_cross_entropy", z, y, options);
+  detail::check_binary_cross_entropy(ctx, "binary_cross_entropy", z, y, options);
   detail::binary_cross_entropy_kernel<typename Context::backend>::forward(ctx, z, y, value, options);
 }
 
@@ -110,7 +102,7 @@ void binary_cross_entropy_backward(Context& ctx, const Logits& logit, const Targ
   const auto z = detail::as_rows(as_const_view(logit));
   const auto y = detail::as_rows(as_const_view(target));
   const matrix_view<scalar_of<Logits>, typename Context::space> d = detail::as_rows(as_view(d_logit));
-  detail::check_binary_cross_entropy(name, z, y, options);
+  detail::check_binary_cross_entropy(ctx, name, z, y, options);
   check::shape(name, "d_logit", d, z.rows, z.cols);
   detail::binary_cross_entropy_kernel<typename Context::backend>::backward(ctx, z, y, d_value, d, options);
 }

@@ -75,18 +75,17 @@ struct cross_entropy_kernel {
   }
 };
 
-template <class T, class Space, class Labels>
-void check_cross_entropy(std::string_view name, matrix_view<const T, Space> logit, const Labels& label,
+template <class Context, class T, class Space, class Labels>
+void check_cross_entropy(Context& ctx, std::string_view name, matrix_view<const T, Space> logit, const Labels& label,
                          const cross_entropy_options<T, Space>& options) {
+  using checks = value_checks<typename Context::backend>;
   check::length(name, "label", label.size, logit.rows, "the rows of logit");
   if (options.class_weight.size != 0)
     check::length(name, "class_weight", options.class_weight.size, logit.cols, "the columns of logit");
-  if constexpr (std::same_as<Space, host_space>) {
-    if (!options.check_values) return;
-    check::finite(name, "logit", logit);
-    check_labels(name, "label", label, logit.cols);
-    check_weights(name, "class_weight", options.class_weight);
-  }
+  if (!options.check_values) return;
+  checks::finite(ctx, name, "logit", logit);
+  checks::labels(ctx, name, "label", label, logit.cols);
+  checks::weights(ctx, name, "class_weight", options.class_weight);
 }
 
 }  // namespace detail
@@ -104,7 +103,7 @@ void cross_entropy(Context& ctx, const Logits& logit, const Labels& label, scala
                    const cross_entropy_options<scalar_of<Logits>, typename Context::space>& options = {}) {
   const auto z = as_const_view(logit);
   const auto l = as_const_view(label);
-  detail::check_cross_entropy("cross_entropy", z, l, options);
+  detail::check_cross_entropy(ctx, "cross_entropy", z, l, options);
   detail::cross_entropy_kernel<typename Context::backend>::forward(ctx, z, l, value, options);
 }
 
@@ -129,7 +128,7 @@ void cross_entropy_backward(Context& ctx, const Logits& logit, const Labels& lab
   const auto z = as_const_view(logit);
   const auto l = as_const_view(label);
   const matrix_view<scalar_of<Logits>, typename Context::space> d = as_view(d_logit);
-  detail::check_cross_entropy(name, z, l, options);
+  detail::check_cross_entropy(ctx, name, z, l, options);
   check::shape(name, "d_logit", d, z.rows, z.cols);
   detail::cross_entropy_kernel<typename Context::backend>::backward(ctx, z, l, d_value, d, options);
 }

@@ -109,14 +109,15 @@ struct dropout_kernel {
 
 /// The rows of a matrix or of ragged bags, and the bags' boundaries: none for a matrix.
 template <class T, class Space>
-[[nodiscard]] bag_view<T, Space> rows_in_bags(std::string_view, std::string_view, const matrix_view<T, Space>& m) {
+[[nodiscard]] bag_view<T, Space> rows_in_bags(context_of<typename backend_in<Space>::type>&, std::string_view,
+                                              std::string_view, const matrix_view<T, Space>& m) {
   return {m, {}};
 }
 template <class T, class Space>
-[[nodiscard]] bag_view<T, Space> rows_in_bags(std::string_view function, std::string_view argument,
+[[nodiscard]] bag_view<T, Space> rows_in_bags(context_of<typename backend_in<Space>::type>& ctx,
+                                              std::string_view function, std::string_view argument,
                                               const bag_view<T, Space>& b) {
-  if constexpr (std::same_as<Space, host_space>)
-    check::offsets(function, std::string(argument) + ".offsets", b.offsets, b.instances.rows);
+  value_checks<typename backend_in<Space>::type>::offsets(ctx, function, argument, b.offsets, b.instances.rows);
   return b;
 }
 
@@ -134,7 +135,7 @@ template <execution_context Context, class X, matrix_like Y>
   requires(matrix_like<X> || bag_like<X>) && same_space<Context, X, Y> &&
           (std::same_as<scalar_of<X>, scalar_of<Y>> || is_narrow<scalar_of<X>>)
 void dropout(Context& ctx, const X& x, Y&& out, const dropout_options& options = {}) {
-  const auto bags = detail::rows_in_bags("dropout", "x", as_const_view(x));
+  const auto bags = detail::rows_in_bags(ctx, "dropout", "x.offsets", as_const_view(x));
   const matrix_view<scalar_of<Y>, typename Context::space> y = as_view(out);
   check::shape("dropout", "out", y, bags.instances.rows, bags.instances.cols);
   detail::check_dropout_rate("dropout", options.rate);
@@ -147,7 +148,7 @@ template <execution_context Context, class D, matrix_like Gradients>
   requires(matrix_like<D> || bag_like<D>) && same_space<Context, D, Gradients> &&
           std::same_as<scalar_of<D>, scalar_of<Gradients>>
 void dropout_backward(Context& ctx, const D& d_out, Gradients&& d_x, const dropout_options& options = {}) {
-  const auto bags = detail::rows_in_bags("dropout_backward", "d_out", as_const_view(d_out));
+  const auto bags = detail::rows_in_bags(ctx, "dropout_backward", "d_out.offsets", as_const_view(d_out));
   const matrix_view<scalar_of<Gradients>, typename Context::space> d = as_view(d_x);
   check::shape("dropout_backward", "d_x", d, bags.instances.rows, bags.instances.cols);
   detail::check_dropout_rate("dropout_backward", options.rate);

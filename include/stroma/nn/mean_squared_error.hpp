@@ -44,15 +44,14 @@ struct mean_squared_error_kernel {
   }
 };
 
-template <class T, class Space, class Targets>
-void check_mean_squared_error(std::string_view name, matrix_view<const T, Space> prediction, const Targets& target,
-                              const mean_squared_error_options& options) {
+template <class Context, class T, class Space, class Targets>
+void check_mean_squared_error(Context& ctx, std::string_view name, matrix_view<const T, Space> prediction,
+                              const Targets& target, const mean_squared_error_options& options) {
+  using checks = value_checks<typename Context::backend>;
   check::shape(name, "target", target, prediction.rows, prediction.cols);
-  if constexpr (std::same_as<Space, host_space>) {
-    if (!options.check_values) return;
-    check::finite(name, "prediction", prediction);
-    check::finite(name, "target", target);
-  }
+  if (!options.check_values) return;
+  checks::finite(ctx, name, "prediction", prediction);
+  checks::finite(ctx, name, "target", target);
 }
 
 }  // namespace detail
@@ -66,7 +65,7 @@ void mean_squared_error(Context& ctx, const Predictions& prediction, const Targe
                         scalar_of<Predictions>* value, const mean_squared_error_options& options = {}) {
   const auto p = detail::as_rows(as_const_view(prediction));
   const auto y = detail::as_rows(as_const_view(target));
-  detail::check_mean_squared_error("mean_squared_error", p, y, options);
+  detail::check_mean_squared_error(ctx, "mean_squared_error", p, y, options);
   detail::mean_squared_error_kernel<typename Context::backend>::forward(ctx, p, y, value, options);
 }
 
@@ -94,7 +93,7 @@ void mean_squared_error_backward(Context& ctx, const Predictions& prediction, co
   const auto p = detail::as_rows(as_const_view(prediction));
   const auto y = detail::as_rows(as_const_view(target));
   const matrix_view<scalar_of<Predictions>, typename Context::space> d = detail::as_rows(as_view(d_prediction));
-  detail::check_mean_squared_error(name, p, y, options);
+  detail::check_mean_squared_error(ctx, name, p, y, options);
   check::shape(name, "d_prediction", d, p.rows, p.cols);
   detail::mean_squared_error_kernel<typename Context::backend>::backward(ctx, p, y, d_value, d, options);
 }

@@ -78,18 +78,17 @@ struct scaled_cosine_kernel {
   }
 };
 
-template <class T, class Space, class Targets>
-void check_scaled_cosine(std::string_view name, matrix_view<const T, Space> prediction, const Targets& target,
-                         const scaled_cosine_options& options) {
+template <class Context, class T, class Space, class Targets>
+void check_scaled_cosine(Context& ctx, std::string_view name, matrix_view<const T, Space> prediction,
+                         const Targets& target, const scaled_cosine_options& options) {
+  using checks = value_checks<typename Context::backend>;
   check::shape(name, "target", target, prediction.rows, prediction.cols);
   if (!(options.exponent >= 1 && std::isfinite(options.exponent)))
     throw value_error(error_message(name, "exponent", number_text(options.exponent), "a finite number of 1 or more"));
   check::positive(name, "norm_floor", options.norm_floor);
-  if constexpr (std::same_as<Space, host_space>) {
-    if (!options.check_values) return;
-    check::finite(name, "prediction", prediction);
-    check::finite(name, "target", target);
-  }
+  if (!options.check_values) return;
+  checks::finite(ctx, name, "prediction", prediction);
+  checks::finite(ctx, name, "target", target);
 }
 
 }  // namespace detail
@@ -109,7 +108,7 @@ void scaled_cosine(Context& ctx, const Predictions& prediction, const Targets& t
                    const scaled_cosine_options& options = {}) {
   const auto p = as_const_view(prediction);
   const auto t = as_const_view(target);
-  detail::check_scaled_cosine("scaled_cosine", p, t, options);
+  detail::check_scaled_cosine(ctx, "scaled_cosine", p, t, options);
   detail::scaled_cosine_kernel<typename Context::backend>::forward(ctx, p, t, value, options);
 }
 
@@ -134,7 +133,7 @@ void scaled_cosine_backward(Context& ctx, const Predictions& prediction, const T
   const auto p = as_const_view(prediction);
   const auto t = as_const_view(target);
   const matrix_view<scalar_of<Predictions>, typename Context::space> d = as_view(d_prediction);
-  detail::check_scaled_cosine(name, p, t, options);
+  detail::check_scaled_cosine(ctx, name, p, t, options);
   check::shape(name, "d_prediction", d, p.rows, p.cols);
   detail::scaled_cosine_kernel<typename Context::backend>::backward(ctx, p, t, d_value, d, options);
 }

@@ -56,11 +56,6 @@ struct softmax_kernel {
   }
 };
 
-template <class Space>
-void check_segments(std::string_view function, vector_view<const index_t, Space> offsets, index_t rows) {
-  if constexpr (std::same_as<Space, host_space>) check::offsets(function, "offsets", offsets, rows);
-}
-
 }  // namespace detail
 
 /// out(i, j) = exp(x(i, j)) / sum over the row of exp(x(i, k)): softmax of each row, for x of any finite size.
@@ -121,7 +116,7 @@ void segmented_softmax(Context& ctx, const E& e, const Offsets& offsets, P&& out
   const auto v = as_const_view(e);
   const auto o = as_const_view(offsets);
   const matrix_view<scalar_of<P>, typename Context::space> p = as_view(out);
-  detail::check_segments("segmented_softmax", o, v.rows);
+  value_checks<typename Context::backend>::offsets(ctx, "segmented_softmax", "offsets", o, v.rows);
   check::shape("segmented_softmax", "out", p, v.rows, v.cols);
   primitives<typename Context::backend>::segmented_softmax(ctx, v, o, p);
 }
@@ -134,7 +129,7 @@ void segmented_softmax_backward(Context& ctx, const P& out, const Offsets& offse
   const auto o = as_const_view(offsets);
   const auto d = as_const_view(d_out);
   const matrix_view<scalar_of<Gradients>, typename Context::space> target = as_view(d_e);
-  detail::check_segments("segmented_softmax_backward", o, p.rows);
+  value_checks<typename Context::backend>::offsets(ctx, "segmented_softmax_backward", "offsets", o, p.rows);
   check::shape("segmented_softmax_backward", "d_out", d, p.rows, p.cols);
   check::shape("segmented_softmax_backward", "d_e", target, p.rows, p.cols);
   detail::softmax_kernel<typename Context::backend>::segmented_backward(ctx, p, o, d, target);

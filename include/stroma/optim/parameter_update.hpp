@@ -32,6 +32,7 @@ void for_each_piece(Context& ctx, index_t count, Body&& body) {
   });
 }
 
+#if STROMA_HOST_KERNELS
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wignored-attributes"  // g++: vector types as template arguments
 /// Packets of at most 256 bits: g++ 12 warns of its own 512-bit roots (bug 105593), and where every element costs a
@@ -87,6 +88,10 @@ template <class T, int Lanes, class F, class... P>
 void update_elements(cpu_context& ctx, index_t count, F f, P*... p) {
   for_each_piece(ctx, count, [&](index_t first, index_t part) { update_packets<T, Lanes>(part, f, (p + first)...); });
 }
+#else
+template <class T, int Lanes>
+struct update_simd;
+#endif
 
 /// The decay of one parameter.
 template <class Array>

@@ -24,12 +24,14 @@ namespace stroma {
 template <execution_context Context, bag_like Bags, class T>
   requires same_space<Context, Bags>
 void attention_pool(Context& ctx, const Bags& bags, const attention_view<const T, space_of<Bags>>& parameters,
-                    const attention_output<T, space_of<Bags>>& out, const attention_options& options = {}) {
+                    const attention_output<T, space_of<Bags>>& out,
+                    const attention_options_in<space_of<Bags>>& options = {}) {
   const auto x = as_const_view(bags);
-  check::offsets("attention_pool", "offsets", x.offsets, x.instances.rows);
+  using checks = value_checks<typename Context::backend>;
+  checks::offsets(ctx, "attention_pool", "offsets", x.offsets, x.instances.rows);
   detail::check_attention("attention_pool", x.instances.cols, parameters);
-  detail::check_attention_output("attention_pool", x.offsets, x.instances.cols, parameters, out);
-  detail::check_bags("attention_pool", x.offsets, options.mask);
+  detail::check_attention_output("attention_pool", x, parameters, out);
+  checks::bags(ctx, "attention_pool", x.offsets, x.instances.rows, options.mask);
   detail::attention_kernel<typename Context::backend>::forward(ctx, detail::stored_rows{x.instances}, x.offsets,
                                                                parameters, out, options);
 }
@@ -44,11 +46,12 @@ void attention_pool_backward(Context& ctx, const Bags& bags, const attention_vie
                              const attention_output<T, space_of<Bags>>& forward,
                              const attention_derivative<T, space_of<Bags>>& derivative,
                              const attention_gradients<T, space_of<Bags>>& gradients,
-                             const attention_options& options = {}) {
+                             const attention_options_in<space_of<Bags>>& options = {}) {
   const auto x = as_const_view(bags);
-  check::offsets("attention_pool_backward", "offsets", x.offsets, x.instances.rows);
+  value_checks<typename Context::backend>::offsets(ctx, "attention_pool_backward", "offsets", x.offsets,
+                                                   x.instances.rows);
   detail::check_attention("attention_pool_backward", x.instances.cols, parameters);
-  detail::check_attention_output("attention_pool_backward", x.offsets, x.instances.cols, parameters, forward);
+  detail::check_attention_output("attention_pool_backward", x, parameters, forward);
   check::shape("attention_pool_backward", "forward.hidden", forward.hidden, x.instances.rows,
                parameters.hidden_weight.rows);
   check::shape("attention_pool_backward", "derivative.slide", derivative.slide, forward.slide.rows, forward.slide.cols);
@@ -111,14 +114,15 @@ attention_nodes nodes_of(graph<T, Backend>& g, const Attention& layer) {
 /// attention_pool on a graph. `instances` carries the offsets of its bags, or is one bag. In training with dropout the
 /// layer's rate applies to tanh(..) and sigmoid(..), by two independent keys of the graph.
 template <class T, class Backend, class Attention>
-pooled attention_pool(graph<T, Backend>& g, node instances, const Attention& layer, attention_options options = {}) {
+pooled attention_pool(graph<T, Backend>& g, node instances, const Attention& layer,
+                      attention_options_in<typename Backend::space> options = {}) {
   using kernel = detail::attention_kernel<Backend>;
   const auto n = detail::nodes_of(g, layer);
   const auto parameters = n.views(g);
   const auto [rows, cols] = g.shape(instances);
   detail::check_attention("attention_pool", cols, parameters);
   const auto offsets = detail::offsets_of(g, instances);
-  detail::check_bags("attention_pool", offsets, options.mask);
+  value_checks<Backend>::bags(g.context(), "attention_pool", offsets, rows, options.mask);
   options.mask = g.keep(options.mask);
   if (g.recording() && layer.dropout > 0) {
     check::in_range("attention_pool", "dropout", layer.dropout, 0.0, 1.0);

@@ -126,7 +126,7 @@ void log_sum_exp_pool(Context& ctx, const Bags& bags, Y&& out, const log_sum_exp
   const auto x = as_const_view(bags);
   const matrix_view<scalar_of<Y>, typename Context::space> y = as_view(out);
   detail::check_sharpness("log_sum_exp_pool", options.sharpness);
-  detail::check_pool("log_sum_exp_pool", x.offsets, x.instances.rows, x.instances.cols, y, options.mask);
+  detail::check_pool(ctx, "log_sum_exp_pool", x.offsets, x.instances.rows, x.instances.cols, y, options.mask);
   detail::log_sum_exp_pool_kernel<typename Context::backend>::forward(
       ctx, detail::stored_rows{x.instances}, x.offsets, y, options.sharpness,
       {"log_sum_exp_pool", options.mask, options.check_values});
@@ -150,7 +150,7 @@ void log_sum_exp_pool_backward(Context& ctx, const Bags& bags,
   constexpr auto name = "log_sum_exp_pool_backward";
   const auto x = as_const_view(bags);
   detail::check_sharpness(name, options.sharpness);
-  detail::check_pool(name, x.offsets, x.instances.rows, x.instances.cols, gradients.out, options.mask);
+  detail::check_pool(ctx, name, x.offsets, x.instances.rows, x.instances.cols, gradients.out, options.mask);
   check::shape(name, "d_out", gradients.d_out, gradients.out.rows, gradients.out.cols);
   check::shape(name, "gradients.instances", gradients.instances, x.instances.rows, x.instances.cols);
   detail::log_sum_exp_pool_kernel<typename Context::backend>::backward(
@@ -166,7 +166,7 @@ node log_sum_exp_pool(graph<T, Backend>& g, node instances, const log_sum_exp_po
   const auto extents = g.shape(instances);
   const auto offsets = detail::offsets_of(g, instances);
   detail::check_sharpness("log_sum_exp_pool", options.sharpness);
-  detail::check_bags("log_sum_exp_pool", offsets, options.mask);
+  value_checks<Backend>::bags(g.context(), "log_sum_exp_pool", offsets, extents.rows, options.mask);
   const auto mask = g.keep(options.mask);
   const double r = options.sharpness;
   const auto emitted = g.emit(offsets.size - 1, extents.cols, {instances});

@@ -116,7 +116,7 @@ template <execution_context Context, bag_like Bags, class T>
 void max_pool(Context& ctx, const Bags& bags, const max_pool_output<T, space_of<Bags>>& out,
               const max_pool_options& options = {}) {
   const auto x = as_const_view(bags);
-  detail::check_pool("max_pool", x.offsets, x.instances.rows, x.instances.cols, out.value, options.mask);
+  detail::check_pool(ctx, "max_pool", x.offsets, x.instances.rows, x.instances.cols, out.value, options.mask);
   if (out.first.data != nullptr) check::shape("max_pool", "first", out.first, out.value.rows, out.value.cols);
   detail::max_pool_kernel<typename Context::backend>::forward(ctx, detail::stored_rows{x.instances}, x.offsets, out,
                                                               {"max_pool", options.mask, options.check_values});
@@ -158,7 +158,7 @@ node max_pool(graph<T, Backend>& g, node instances, const max_pool_options& opti
   using space = typename Backend::space;
   const auto extents = g.shape(instances);
   const auto offsets = detail::offsets_of(g, instances);
-  detail::check_bags("max_pool", offsets, options.mask);
+  value_checks<Backend>::bags(g.context(), "max_pool", offsets, extents.rows, options.mask);
   const auto emitted = g.emit(offsets.size - 1, extents.cols, {instances});
   const node out = emitted.first;
   max_pool_output<T, space> result{emitted.second, {}};

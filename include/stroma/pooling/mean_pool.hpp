@@ -74,7 +74,7 @@ template <execution_context Context, bag_like Bags, matrix_like Y>
 void mean_pool(Context& ctx, const Bags& bags, Y&& out, const mean_pool_options& options = {}) {
   const auto x = as_const_view(bags);
   const matrix_view<scalar_of<Y>, typename Context::space> y = as_view(out);
-  detail::check_pool("mean_pool", x.offsets, x.instances.rows, x.instances.cols, y, options.mask);
+  detail::check_pool(ctx, "mean_pool", x.offsets, x.instances.rows, x.instances.cols, y, options.mask);
   detail::mean_pool_kernel<typename Context::backend>::forward(ctx, detail::stored_rows{x.instances}, x.offsets, y,
                                                                {"mean_pool", options.mask, options.check_values});
 }
@@ -87,8 +87,9 @@ template <execution_context Context, matrix_like D, bag_like Gradients>
 void mean_pool_backward(Context& ctx, const D& d_out, Gradients&& d_bags, const mean_pool_options& options = {}) {
   const auto d = as_const_view(d_out);
   const bag_view<scalar_of<Gradients>, typename Context::space> target = as_view(d_bags);
-  check::offsets("mean_pool_backward", "offsets", target.offsets, target.instances.rows);
-  detail::check_bags("mean_pool_backward", target.offsets, options.mask);
+  using checks = value_checks<typename Context::backend>;
+  checks::offsets(ctx, "mean_pool_backward", "offsets", target.offsets, target.instances.rows);
+  checks::bags(ctx, "mean_pool_backward", target.offsets, target.instances.rows, options.mask);
   check::shape("mean_pool_backward", "d_out", d, target.count(), target.instances.cols);
   detail::mean_pool_kernel<typename Context::backend>::backward(ctx, target.offsets, d, target.instances, options.mask);
 }
@@ -100,7 +101,7 @@ node mean_pool(graph<T, Backend>& g, node instances, const mean_pool_options& op
   using kernel = detail::mean_pool_kernel<Backend>;
   const auto extents = g.shape(instances);
   const auto offsets = detail::offsets_of(g, instances);
-  detail::check_bags("mean_pool", offsets, options.mask);
+  value_checks<Backend>::bags(g.context(), "mean_pool", offsets, extents.rows, options.mask);
   const auto mask = g.keep(options.mask);
   const auto emitted = g.emit(offsets.size - 1, extents.cols, {instances});
   const node out = emitted.first;

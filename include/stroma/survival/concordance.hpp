@@ -185,10 +185,8 @@ template <execution_context Context, vector_like Scores, vector_like Times, vect
   const auto e = as_const_view(event);
   check::same_length(name, "time", t, "score", s);
   check::same_length(name, "event", e, "score", s);
-  if constexpr (std::same_as<typename Context::space, host_space>)
-    if (options.check_values) check::finite(name, "score", s);
-  detail::check_follow_up<Context>(name, t, e, vector_view<const double, typename Context::space>{},
-                                   options.check_values);
+  if (options.check_values) value_checks<typename Context::backend>::finite(ctx, name, "score", s);
+  detail::check_follow_up(ctx, name, t, e, vector_view<const double, typename Context::space>{}, options.check_values);
   auto scratch = ctx.workspace().open();
   return detail::concordance_kernel<typename Context::backend>::run(ctx, s, detail::scratch_plan(ctx, scratch, t, e));
 }
@@ -200,8 +198,7 @@ template <execution_context Context, vector_like Scores>
   constexpr auto name = "concordance";
   const auto s = as_const_view(score);
   check::length(name, "score", s.size, order.size(), "the length of order");
-  if constexpr (std::same_as<typename Context::space, host_space>)
-    if (options.check_values) check::finite(name, "score", s);
+  if (options.check_values) value_checks<typename Context::backend>::finite(ctx, name, "score", s);
   return detail::concordance_kernel<typename Context::backend>::run(ctx, s, order.plan());
 }
 

@@ -145,13 +145,13 @@ struct cox_kernel {
   }
 };
 
-template <class T, class Space>
-void check_cox(std::string_view name, index_t rows, vector_view<const T, Space> score, const cox_output<T, Space>& out,
-               const cox_options& options) {
+template <class Context, class T, class Space>
+void check_cox(Context& ctx, std::string_view name, index_t rows, vector_view<const T, Space> score,
+               const cox_output<T, Space>& out, const cox_options& options) {
+  using checks = value_checks<typename Context::backend>;
   check::length(name, "score", score.size, rows, "the length of order");
   if (out.gradient.size != 0) check::same_length(name, "gradient", out.gradient, "score", score);
-  if constexpr (std::same_as<Space, host_space>)
-    if (options.check_values) check::finite(name, "score", score);
+  if (options.check_values) checks::finite(ctx, name, "score", score);
 }
 
 }  // namespace detail
@@ -184,9 +184,8 @@ void cox_partial_likelihood(Context& ctx, const Scores& score, const Times& time
   using kernel = detail::cox_kernel<typename Context::backend>;
   check::same_length(name, "time", t, "score", s);
   check::same_length(name, "event", e, "score", s);
-  detail::check_cox(name, s.size, s, out, options);
-  detail::check_follow_up<Context>(name, t, e, vector_view<const double, typename Context::space>{},
-                                   options.check_values);
+  detail::check_cox(ctx, name, s.size, s, out, options);
+  detail::check_follow_up(ctx, name, t, e, vector_view<const double, typename Context::space>{}, options.check_values);
   auto scratch = ctx.workspace().open();
   kernel::run(ctx, s, detail::scratch_plan(ctx, scratch, t, e), options, out);
 }
@@ -196,7 +195,7 @@ void cox_partial_likelihood(Context& ctx, const Scores& score, const risk_order<
                             cox_output<scalar_of<Scores>, typename Context::space> out,
                             const cox_options& options = {}) {
   const auto s = as_const_view(score);
-  detail::check_cox("cox_partial_likelihood", order.size(), s, out, options);
+  detail::check_cox(ctx, "cox_partial_likelihood", order.size(), s, out, options);
   detail::cox_kernel<typename Context::backend>::run(ctx, s, order.plan(), options, out);
 }
 

@@ -80,18 +80,17 @@ struct discrete_hazard_kernel {
   }
 };
 
-template <class T, class Space, class Bins, class Events>
-void check_discrete(std::string_view name, matrix_view<const T, Space> logit, const Bins& bin, const Events& event,
-                    double alpha, bool check_values) {
+template <class Context, class T, class Space, class Bins, class Events>
+void check_discrete(Context& ctx, std::string_view name, matrix_view<const T, Space> logit, const Bins& bin,
+                    const Events& event, double alpha, bool check_values) {
+  using checks = value_checks<typename Context::backend>;
   check::length(name, "bin", bin.size, logit.rows, "the rows of logit");
   check::length(name, "event", event.size, logit.rows, "the rows of logit");
   check::in_range(name, "alpha", alpha, 0.0, 1.0);
-  if constexpr (std::same_as<Space, host_space>) {
-    if (!check_values) return;
-    check::finite(name, "logit", logit);
-    check_labels(name, "bin", bin, logit.cols);
-    check::event_flags(name, "event", event);
-  }
+  if (!check_values) return;
+  checks::finite(ctx, name, "logit", logit);
+  checks::labels(ctx, name, "bin", bin, logit.cols);
+  checks::event_flags(ctx, name, "event", event);
 }
 
 }  // namespace detail
@@ -114,7 +113,7 @@ void discrete_hazard(Context& ctx, const Logits& logit, const Bins& bin, const E
   const auto z = as_const_view(logit);
   const auto b = as_const_view(bin);
   const auto e = as_const_view(event);
-  detail::check_discrete("discrete_hazard", z, b, e, options.alpha, options.check_values);
+  detail::check_discrete(ctx, "discrete_hazard", z, b, e, options.alpha, options.check_values);
   detail::discrete_hazard_kernel<typename Context::backend>::forward(ctx, z, b, e, value, options);
 }
 
@@ -141,7 +140,7 @@ void discrete_hazard_backward(Context& ctx, const Logits& logit, const Bins& bin
   const auto b = as_const_view(bin);
   const auto e = as_const_view(event);
   const matrix_view<scalar_of<Logits>, typename Context::space> d = as_view(d_logit);
-  detail::check_discrete(name, z, b, e, options.alpha, options.check_values);
+  detail::check_discrete(ctx, name, z, b, e, options.alpha, options.check_values);
   check::shape(name, "d_logit", d, z.rows, z.cols);
   detail::discrete_hazard_kernel<typename Context::backend>::backward(ctx, z, b, e, d_value, d, options);
 }

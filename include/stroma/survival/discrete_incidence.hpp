@@ -82,20 +82,19 @@ struct discrete_incidence_kernel {
   }
 };
 
-template <class T, class Space, class Bins, class Events>
-void check_incidence(std::string_view name, matrix_view<const T, Space> logit, const Bins& bin, const Events& event,
-                     const discrete_incidence_options& options) {
+template <class Context, class T, class Space, class Bins, class Events>
+void check_incidence(Context& ctx, std::string_view name, matrix_view<const T, Space> logit, const Bins& bin,
+                     const Events& event, const discrete_incidence_options& options) {
+  using checks = value_checks<typename Context::backend>;
   check::length(name, "bin", bin.size, logit.rows, "the rows of logit");
   check::length(name, "event", event.size, logit.rows, "the rows of logit");
   check::in_range(name, "alpha", options.alpha, 0.0, 1.0);
   check::positive(name, "beyond_last_bin", options.beyond_last_bin);
   check::in_range(name, "beyond_last_bin", options.beyond_last_bin, 0.0, 1.0);
-  if constexpr (std::same_as<Space, host_space>) {
-    if (!options.check_values) return;
-    check::finite(name, "logit", logit);
-    check_labels(name, "bin", bin, logit.cols);
-    check::event_flags(name, "event", event);
-  }
+  if (!options.check_values) return;
+  checks::finite(ctx, name, "logit", logit);
+  checks::labels(ctx, name, "bin", bin, logit.cols);
+  checks::event_flags(ctx, name, "event", event);
 }
 
 }  // namespace detail
@@ -118,7 +117,7 @@ void discrete_incidence(Context& ctx, const Logits& logit, const Bins& bin, cons
   const auto z = as_const_view(logit);
   const auto b = as_const_view(bin);
   const auto e = as_const_view(event);
-  detail::check_incidence("discrete_incidence", z, b, e, options);
+  detail::check_incidence(ctx, "discrete_incidence", z, b, e, options);
   detail::discrete_incidence_kernel<typename Context::backend>::forward(ctx, z, b, e, value, options);
 }
 
@@ -146,7 +145,7 @@ void discrete_incidence_backward(Context& ctx, const Logits& logit, const Bins& 
   const auto b = as_const_view(bin);
   const auto e = as_const_view(event);
   const matrix_view<scalar_of<Logits>, typename Context::space> d = as_view(d_logit);
-  detail::check_incidence(name, z, b, e, options);
+  detail::check_incidence(ctx, name, z, b, e, options);
   check::shape(name, "d_logit", d, z.rows, z.cols);
   detail::discrete_incidence_kernel<typename Context::backend>::backward(ctx, z, b, e, d_value, d, options);
 }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <concepts>
 
+#include <stroma/backend/checks.hpp>
 #include <stroma/core/check.hpp>
 #include <stroma/core/context.hpp>
 #include <stroma/core/loss.hpp>
@@ -80,11 +81,10 @@ void quantile_edges(Context& ctx, const Times& time, const Events& event, Edges&
   const auto t = as_const_view(time);
   const auto e = as_const_view(event);
   check::same_length(name, "event", e, "time", t);
-  if constexpr (std::same_as<typename Context::space, host_space>) {
-    if (options.check_values) {
-      check::follow_up(name, "time", t);
-      check::event_flags(name, "event", e);
-    }
+  using checks = value_checks<typename Context::backend>;
+  if (options.check_values) {
+    checks::follow_up(ctx, name, "time", t);
+    checks::event_flags(ctx, name, "event", e);
   }
   detail::discretise_kernel<typename Context::backend>::quantiles(ctx, t, e, as_view(edge));
 }

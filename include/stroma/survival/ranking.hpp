@@ -113,15 +113,15 @@ struct ranking_kernel {
   }
 };
 
-template <class T, class Space>
-void check_ranking(std::string_view name, index_t rows, vector_view<const T, Space> prediction,
+template <class Context, class T, class Space>
+void check_ranking(Context& ctx, std::string_view name, index_t rows, vector_view<const T, Space> prediction,
                    const ranking_output<T, Space>& out, const ranking_options& options) {
+  using checks = value_checks<typename Context::backend>;
   check::length(name, "prediction", prediction.size, rows, "the length of order");
   if (out.gradient.size != 0) check::same_length(name, "gradient", out.gradient, "prediction", prediction);
   if (!(options.margin >= 0 && std::isfinite(options.margin)))
     throw value_error(error_message(name, "margin", number_text(options.margin), "a finite number of 0 or more"));
-  if constexpr (std::same_as<Space, host_space>)
-    if (options.check_values) check::finite(name, "prediction", prediction);
+  if (options.check_values) checks::finite(ctx, name, "prediction", prediction);
 }
 
 }  // namespace detail
@@ -148,9 +148,8 @@ void ranking(Context& ctx, const Predictions& prediction, const Times& time, con
   const auto e = as_const_view(event);
   check::same_length(name, "time", t, "prediction", p);
   check::same_length(name, "event", e, "prediction", p);
-  detail::check_ranking(name, p.size, p, out, options);
-  detail::check_follow_up<Context>(name, t, e, vector_view<const double, typename Context::space>{},
-                                   options.check_values);
+  detail::check_ranking(ctx, name, p.size, p, out, options);
+  detail::check_follow_up(ctx, name, t, e, vector_view<const double, typename Context::space>{}, options.check_values);
   auto scratch = ctx.workspace().open();
   const auto plan = detail::scratch_plan(ctx, scratch, t, e);
   detail::ranking_kernel<typename Context::backend>::run(ctx, p, plan, options, out);
@@ -160,7 +159,7 @@ template <execution_context Context, vector_like Predictions>
 void ranking(Context& ctx, const Predictions& prediction, const risk_order<typename Context::backend>& order,
              ranking_output<scalar_of<Predictions>, typename Context::space> out, const ranking_options& options = {}) {
   const auto p = as_const_view(prediction);
-  detail::check_ranking("ranking", order.size(), p, out, options);
+  detail::check_ranking(ctx, "ranking", order.size(), p, out, options);
   detail::ranking_kernel<typename Context::backend>::run(ctx, p, order.plan(), options, out);
 }
 

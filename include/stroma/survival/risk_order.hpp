@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <utility>
 
+#include <stroma/backend/checks.hpp>
 #include <stroma/core/array.hpp>
 #include <stroma/core/check.hpp>
 #include <stroma/core/context.hpp>
@@ -115,16 +116,15 @@ template <class Context>
 using plan_of = risk_plan<typename Context::space>;
 
 template <class Context, class Times, class Events, class Weights>
-void check_follow_up(std::string_view function, const Times& time, const Events& event, const Weights& weight,
-                     bool check_values) {
+void check_follow_up(Context& ctx, std::string_view function, const Times& time, const Events& event,
+                     const Weights& weight, bool check_values) {
   check::same_length(function, "event", event, "time", time);
   if (weight.size != 0) check::same_length(function, "weight", weight, "time", time);
-  if constexpr (std::same_as<typename Context::space, host_space>) {
-    if (!check_values) return;
-    check::follow_up(function, "time", time);
-    check::event_flags(function, "event", event);
-    check_weights(function, "weight", weight);
-  }
+  using checks = value_checks<typename Context::backend>;
+  if (!check_values) return;
+  checks::follow_up(ctx, function, "time", time);
+  checks::event_flags(ctx, function, "event", event);
+  checks::weights(ctx, function, "weight", weight);
 }
 
 /// A plan in scratch memory, for calls that are given times and events.
@@ -196,7 +196,7 @@ class risk_order {
   template <class Context, class Times, class Events, class Weights>
   void make(Context& ctx, const Times& time, const Events& event, const Weights& weight,
             const risk_order_options& options) {
-    detail::check_follow_up<Context>("risk_order", time, event, weight, options.check_values);
+    detail::check_follow_up(ctx, "risk_order", time, event, weight, options.check_values);
     if (first_.size() < time.size + 1) {
       row_ = array<index_t, 1, space>(time.size);
       deaths_ = array<index_t, 1, space>(time.size);

@@ -44,12 +44,14 @@ struct attention_gradients {
   attention_view<T, Space> parameters{};
 };
 
-struct attention_options {
-  vector_view<const std::uint8_t> mask{};  ///< [N], 0 leaves an instance out; empty: all take part
-  bool check_values = true;                ///< scores must be finite
-  double dropout = 0;                      ///< training only: rate on tanh(..) and sigmoid(..)
-  random_key hidden_key{}, gate_key{};     ///< which random numbers; bag b of the call uses step + b
+template <class Space>
+struct attention_options_in {
+  vector_view<const std::uint8_t, Space> mask{};  ///< [N], 0 leaves an instance out; empty: all take part
+  bool check_values = true;                       ///< scores must be finite
+  double dropout = 0;                             ///< training only: rate on tanh(..) and sigmoid(..)
+  random_key hidden_key{}, gate_key{};            ///< which random numbers; bag b of the call uses step + b
 };
+using attention_options = attention_options_in<host_space>;
 
 namespace detail {
 
@@ -64,10 +66,10 @@ void check_attention(std::string_view function, index_t features, const attentio
   check::columns(function, "score_weight", p.score_weight.cols, p.hidden_weight.rows, "the rows of hidden_weight");
   check::length(function, "score_bias", p.score_bias.size, p.score_weight.rows, "the rows of score_weight");
 }
-template <class T, class Space>
-void check_attention_output(std::string_view function, vector_view<const index_t, Space> offsets, index_t features,
-                            const attention_view<const T, Space>& p, const attention_output<T, Space>& out) {
-  const index_t bags = offsets.size - 1, rows = offsets[bags];
+template <class Bags, class T, class Space>
+void check_attention_output(std::string_view function, const Bags& x, const attention_view<const T, Space>& p,
+                            const attention_output<T, Space>& out) {
+  const index_t bags = x.count(), rows = x.instances.rows, features = x.instances.cols;
   check::shape(function, "slide", out.slide, bags, p.score_weight.rows * features);
   check::shape(function, "attention", out.attention, rows, p.score_weight.rows);
   if (out.hidden.data == nullptr) return;

@@ -11,23 +11,6 @@
 /// What all poolings share: their bags' checks, where rows come from, and sums weighted by a running softmax.
 namespace stroma::detail {
 
-/// Every bag has an instance that takes part.
-inline void check_bags(std::string_view function, vector_view<const index_t> offsets,
-                       vector_view<const std::uint8_t> mask) {
-  if (mask.size > 0) check::length(function, "mask", mask.size, offsets[offsets.size - 1], "the rows of instances");
-  for (index_t b = 0; b + 1 < offsets.size; ++b) {
-    const index_t count = offsets[b + 1] - offsets[b];
-    if (count == 0) throw shape_error(error_message(function, "bag " + std::to_string(b), "0 instances", "1 or more"));
-    if (mask.size == 0) continue;
-    bool any = false;
-    for (index_t n = offsets[b]; n < offsets[b + 1]; ++n) any = any || mask[n] != 0;
-    if (!any)
-      throw value_error(error_message(
-          function, "mask", "all " + std::to_string(count) + " instances of bag " + std::to_string(b) + " masked",
-          "1 or more that take part"));
-  }
-}
-
 /// The bag that holds instance n; empty bags hold none.
 inline index_t bag_of(vector_view<const index_t> offsets, index_t n) {
   return std::upper_bound(offsets.data, offsets.data + offsets.size, n) - offsets.data - 1;
@@ -39,18 +22,17 @@ vector_view<const index_t, typename Backend::space> offsets_of(graph<T, Backend>
   const auto offsets = g.offsets(instances);
   if (offsets.size > 0) return offsets;
   index_t* ends = g.template take<index_t>(2);
-  ends[0] = 0;
-  ends[1] = g.shape(instances).rows;
+  primitives<Backend>::write_ends(g.context(), g.shape(instances).rows, ends);
   return {ends, 2};
 }
 
 /// Instances that lie in memory, in any storage type.
-template <class S>
+template <class S, class Space = host_space>
 struct stored_rows {
-  matrix_view<const S> whole;
+  matrix_view<const S, Space> whole;
   index_t rows = whole.rows;
 
-  explicit stored_rows(matrix_view<const S> x) : whole(x) {}
+  explicit stored_rows(matrix_view<const S, Space> x) : whole(x) {}
   [[nodiscard]] index_t scratch_cols() const { return 0; }
   template <class T, class F>
   void visit(index_t first, index_t count, tile_scratch<T>&, F&& f) const {

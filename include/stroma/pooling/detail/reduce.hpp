@@ -82,11 +82,12 @@ void for_each_bag(vector_view<const index_t> offsets, F&& f) {
 }
 
 /// Checks of a pooling's arguments that need no look at the features.
-template <class T>
-void check_pool(std::string_view function, vector_view<const index_t> offsets, index_t rows, index_t cols,
-                matrix_view<T> out, vector_view<const std::uint8_t> mask) {
-  check::offsets(function, "offsets", offsets, rows);
-  check_bags(function, offsets, mask);
+template <class Context, class Offsets, class Out, class Mask>
+void check_pool(Context& ctx, std::string_view function, const Offsets& offsets, index_t rows, index_t cols,
+                const Out& out, const Mask& mask) {
+  using checks = value_checks<typename Context::backend>;
+  checks::offsets(ctx, function, "offsets", offsets, rows);
+  checks::bags(ctx, function, offsets, rows, mask);
   check::shape(function, "out", out, offsets.size - 1, cols);
 }
 

@@ -1,0 +1,203 @@
+#pragma once
+#include <cmath>
+#include <string>
+
+#include <stroma/backend/checks.hpp>
+#include <stroma/backend/cuda/kernels.cuh>
+
+namespace stroma {
+namespace detail {
+
+/// Notes in a slot the first i for which check.wrong(i), with check.value(i). A slot that holds a finding keeps it.
+template <class Check>
+struct find_fault {
+  Check check;
+  device_fault* slot;
+  __device__ void operator()(index_t i) const {
+    if (slot->unrecorded != 0 && check.wrong(i)) atomicMin(&slot->at, static_cast<unsigned long long>(i));
+  }
+};
+template <class Check>
+struct record_fault {
+  Check check;
+  device_fault* slot;
+  __device__ void operator()(index_t) const {
+    if (slot->unrecorded == 0 || slot->at == no_fault) return;
+    slot->value = check.value(static_cast<index_t>(slot->at));
+    slot->unrecorded = 0;
+  }
+};
+template <class Check>
+void check_each(cuda_context& ctx, index_t count, const Check& check, const fault_log::entry& e) {
+  if (count == 0) return;
+  device_fault* const slot = ctx.faults().slot(ctx.memory(), e);
+  each(ctx, count, find_fault<Check>{check, slot});
+  each(ctx, 1, record_fault<Check>{check, slot});
+}
+
+template <class T>
+__device__ bool is_finite(T x) {
+  return x - x == T(0);
+}
+
+/// Elements of a matrix in the order of its rows that a predicate forbids.
+template <class T, class Forbidden>
+struct element_check {
+  matrix_view<const T, device_space> m;
+  Forbidden forbidden;
+  __device__ double value(index_t i) const { return widen<double>(m(i / m.cols, i % m.cols)); }
+  __device__ bool wrong(index_t i) const { return forbidden(value(i)); }
+};
+struct not_finite {
+  __device__ bool operator()(double x) const { return !is_finite(x); }
+};
+struct not_finite_or_negative {
+  __device__ bool operator()(double x) const { return !is_finite(x) || x < 0; }
+};
+struct not_0_or_1 {
+  __device__ bool operator()(double x) const { return x != 0 && x != 1; }
+};
+struct not_a_probability {
+  __device__ bool operator()(double x) const { return !(x >= 0 && x <= 1); }
+};
+struct outside_labels {
+  double count;
+  __device__ bool operator()(double x) const { return !(x >= 0 && x < count); }
+};
+struct offsets_check {
+  device_offsets offsets;
+  index_t rows;
+  __device__ bool wrong(index_t i) const {
+    return (i == 0 && offsets[0] != 0) || (i > 0 && offsets[i] < offsets[i - 1]) ||
+           (i == offsets.size - 1 && offsets[i] != rows);
+  }
+  __device__ double value(index_t i) const { return static_cast<double>(offsets[i]); }
+};
+struct bag_check {
+  device_offsets offsets;
+  index_t rows;
+  vector_view<const std::uint8_t, device_space> mask;
+  __device__ bool wrong(index_t b) const {
+    const segment_rows bag = rows_of_segment(offsets, b, rows);
+    if (mask.size == 0) return bag.count == 0;
+    for (index_t n = bag.first; n < bag.first + bag.count; ++n)
+      if (mask[n] != 0) return false;
+    return true;
+  }
+  __device__ double value(index_t b) const { return static_cast<double>(rows_of_segment(offsets, b, rows).count); }
+};
+
+template <class T>
+matrix_view<const T, device_space> as_column(vector_view<const T, device_space> v) {
+  return {v.data, v.size, 1, v.stride, 1};
+}
+
+}  // namespace detail
+
+template <>
+struct value_checks<backend::cuda> {
+  using context = cuda_context;
+  using entry = detail::fault_log::entry;
+
+  template <class T>
+  static void finite(context& ctx, std::string_view function, std::string_view argument,
+                     vector_view<const T, device_space> v) {
+    elements(
+        ctx, detail::as_column(v), detail::not_finite{},
+        {function, argument, [](const entry& e, index_t at, double x) { raise_at(e, at, x, "finite values"); }, 1});
+  }
+  template <class T>
+  static void finite(context& ctx, std::string_view function, std::string_view argument,
+                     matrix_view<const T, device_space> m) {
+    elements(ctx, m, detail::not_finite{},
+             {function, argument, [](const entry& e, index_t at, double x) { raise_in_row(e, at, x, "finite values"); },
+              m.cols});
+  }
+  template <class T>
+  static void probabilities(context& ctx, std::string_view function, std::string_view argument,
+                            matrix_view<const T, device_space> m) {
+    elements(
+        ctx, m, detail::not_a_probability{},
+        {function, argument, [](const entry& e, index_t at, double x) { raise_in_row(e, at, x, "0 to 1"); }, m.cols});
+  }
+  template <class T>
+  static void event_flags(context& ctx, std::string_view function, std::string_view argument,
+                          vector_view<const T, device_space> v) {
+    elements(ctx, detail::as_column(v), detail::not_0_or_1{},
+             {function, argument,
+              [](const entry& e, index_t at, double x) { raise_at(e, at, x, "0 (censored) or 1 (observed)"); }, 1});
+  }
+  template <class T>
+  static void follow_up(context& ctx, std::string_view function, std::string_view argument,
+                        vector_view<const T, device_space> v) {
+    elements(ctx, detail::as_column(v), detail::not_finite_or_negative{},
+             {function, argument,
+              [](const entry& e, index_t at, double x) { raise_at(e, at, x, "finite times of 0 or later"); }, 1});
+  }
+  template <class T>
+  static void weights(context& ctx, std::string_view function, std::string_view argument,
+                      vector_view<const T, device_space> v) {
+    elements(ctx, detail::as_column(v), detail::not_finite_or_negative{},
+             {function, argument,
+              [](const entry& e, index_t at, double x) { raise_at(e, at, x, "finite weights of 0 or more"); }, 1});
+  }
+  template <class T>
+  static void labels(context& ctx, std::string_view function, std::string_view argument,
+                     vector_view<const T, device_space> v, index_t count) {
+    elements(ctx, detail::as_column(v), detail::outside_labels{static_cast<double>(count)},
+             {function, argument,
+              [](const entry& e, index_t at, double x) { raise_at(e, at, x, "0 to " + std::to_string(e.extent - 1)); },
+              count});
+  }
+  template <class T>
+  static void classes(context& ctx, std::string_view function, std::string_view argument,
+                      vector_view<const T, device_space> v) {
+    elements(ctx, detail::as_column(v), detail::not_0_or_1{},
+             {function, argument, [](const entry& e, index_t at, double x) { raise_at(e, at, x, "0 or 1"); }, 1});
+  }
+  static void offsets(context& ctx, std::string_view function, std::string_view argument,
+                      detail::device_offsets offsets, index_t rows) {
+    if (offsets.size < 1)
+      throw shape_error(error_message(function, argument, "no entry",
+                                      "from 0 to " + std::to_string(rows) + " (the rows of instances)"));
+    detail::check_each(ctx, offsets.size, detail::offsets_check{offsets, rows},
+                       {function, argument,
+                        [](const entry& e, index_t at, double x) {
+                          throw shape_error(error_message(
+                              e.function, e.argument, number_text(x) + " at entry " + std::to_string(at),
+                              "from 0 to " + std::to_string(e.extent) + " (the rows of instances), never falling"));
+                        },
+                        rows});
+  }
+  static void bags(context& ctx, std::string_view function, detail::device_offsets offsets, index_t rows,
+                   vector_view<const std::uint8_t, device_space> mask) {
+    detail::check_each(
+        ctx, offsets.size - 1, detail::bag_check{offsets, rows, mask},
+        {function, "mask",
+         [](const entry& e, index_t at, double x) {
+           if (x == 0)
+             throw shape_error(error_message(e.function, "bag " + std::to_string(at), "0 instances", "1 or more"));
+           throw value_error(error_message(
+               e.function, e.argument, "all " + number_text(x) + " instances of bag " + std::to_string(at) + " masked",
+               "1 or more that take part"));
+         },
+         1});
+  }
+
+ private:
+  [[noreturn]] static void raise_at(const entry& e, index_t at, double x, std::string_view expected) {
+    throw value_error(error_message(e.function, e.argument, number_text(x) + " at " + std::to_string(at), expected));
+  }
+  [[noreturn]] static void raise_in_row(const entry& e, index_t at, double x, std::string_view expected) {
+    throw value_error(error_message(
+        e.function, e.argument,
+        number_text(x) + " at row " + std::to_string(at / e.extent) + ", column " + std::to_string(at % e.extent),
+        expected));
+  }
+  template <class T, class Forbidden>
+  static void elements(context& ctx, matrix_view<const T, device_space> m, const Forbidden& forbidden, const entry& e) {
+    detail::check_each(ctx, m.rows * m.cols, detail::element_check<T, Forbidden>{m, forbidden}, e);
+  }
+};
+
+}  // namespace stroma

@@ -1,0 +1,349 @@
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include <stroma/backend/cuda/blas.cuh>
+#include <stroma/backend/cuda/checks.cuh>
+#include <stroma/backend/cuda/kernels.cuh>
+
+namespace stroma {
+namespace detail {
+
+/// f(x) and f'(x), from x and y = f(x) (gelu alone looks at x), for one element of a device.
+template <class T>
+__device__ T device_activated(activation f, T x) {
+  switch (f) {
+    case activation::identity:
+      return x;
+    case activation::relu:
+      return x < T(0) ? T(0) : x;  // NaN stays
+    case activation::tanh:
+      return std::tanh(x);
+    case activation::sigmoid: {
+      const T e = std::exp(-std::fabs(x));
+      return (x < T(0) ? e : T(1)) / (T(1) + e);
+    }
+    case activation::gelu:
+      return x * T(0.5) * std::erfc(-x * T(0.7071067811865476));
+    case activation::elu:
+      return x < T(0) ? std::expm1(x) : x;
+  }
+  return x;
+}
+template <class T>
+__device__ T device_derivative(activation f, T x, T y) {
+  switch (f) {
+    case activation::identity:
+      return T(1);
+    case activation::relu:
+      return y > T(0) ? T(1) : T(0);
+    case activation::tanh:
+      return T(1) - y * y;
+    case activation::sigmoid:
+      return y * (T(1) - y);
+    case activation::gelu:
+      return T(0.5) * std::erfc(-x * T(0.7071067811865476)) + x * T(0.3989422804014327) * std::exp(T(-0.5) * x * x);
+    case activation::elu:
+      return y < T(0) ? y + T(1) : T(1);
+  }
+  return T(1);
+}
+
+template <class T>
+struct fill_elements {
+  matrix_view<T, device_space> c;
+  T value;
+  __device__ void operator()(index_t i) const { c(i / c.cols, i % c.cols) = value; }
+};
+template <class S, class T>
+struct copy_elements {
+  matrix_view<const S, device_space> a;
+  matrix_view<T, device_space> c;
+  __device__ void operator()(index_t i) const {
+    const index_t row = i / c.cols, col = i % c.cols;
+    if constexpr (is_narrow<T> && !is_narrow<S>) c(row, col) = narrow<T>(a(row, col));
+    else if constexpr (std::is_same_v<S, T>) c(row, col) = a(row, col);
+    else c(row, col) = widen<T>(a(row, col));
+  }
+};
+template <class T>
+struct axpy_elements {
+  T alpha;
+  matrix_view<const T, device_space> a;
+  matrix_view<T, device_space> c;
+  __device__ void operator()(index_t i) const {
+    const index_t row = i / c.cols, col = i % c.cols;
+    c(row, col) += alpha * a(row, col);
+  }
+};
+/// c = f(c + bias)
+template <class T>
+struct finish_product {
+  matrix_view<T, device_space> c;
+  vector_view<const T, device_space> bias;
+  activation f;
+  __device__ void operator()(index_t i) const {
+    const index_t row = i / c.cols, col = i % c.cols;
+    const T x = bias.size > 0 ? c(row, col) + bias[col] : c(row, col);
+    c(row, col) = device_activated(f, x);
+  }
+};
+template <class T>
+struct activate_elements {
+  activation f;
+  matrix_view<const T, device_space> a;
+  matrix_view<T, device_space> c;
+  __device__ void operator()(index_t i) const {
+    const index_t row = i / c.cols, col = i % c.cols;
+    c(row, col) = device_activated(f, a(row, col));
+  }
+};
+template <class T>
+struct differentiate_elements {
+  activation f;
+  matrix_view<const T, device_space> in, out, d_out;
+  matrix_view<T, device_space> d_in;
+  bool add;
+  __device__ void operator()(index_t i) const {
+    const index_t row = i / d_in.cols, col = i % d_in.cols;
+    const T x = f == activation::gelu ? in(row, col) : T(0);
+    const T d = d_out(row, col) * device_derivative(f, x, out(row, col));
+    d_in(row, col) = add ? d_in(row, col) + d : d;
+  }
+};
+
+/// Column sums of a tile of rows, and their sum over the tiles.
+template <class T>
+struct sum_tile_columns {
+  matrix_view<const T, device_space> a;
+  T* sums;  // [tiles, cols]
+  __device__ void operator()(index_t i) const {
+    const index_t tile = i / a.cols, col = i % a.cols, first = tile * tile_rows;
+    const index_t last = first + tile_rows < a.rows ? first + tile_rows : a.rows;
+    T sum = 0;
+    for (index_t r = first; r < last; ++r) sum += a(r, col);
+    sums[i] = sum;
+  }
+};
+template <class T>
+struct add_tile_sums {
+  const T* sums;
+  index_t tiles;
+  vector_view<T, device_space> w;
+  __device__ void operator()(index_t col) const {
+    double sum = 0;
+    for (index_t t = 0; t < tiles; ++t) sum += static_cast<double>(sums[t * w.size + col]);
+    w[col] += static_cast<T>(sum);
+  }
+};
+
+/// One block for each column of each segment.
+template <class T>
+__global__ void __launch_bounds__(block_threads)
+    segmented_softmax_kernel(matrix_view<const T, device_space> e, device_offsets offsets,
+                             matrix_view<T, device_space> p) {
+  __shared__ T tops[block_threads / warp_threads];
+  __shared__ double sums[block_threads / warp_threads];
+  const index_t segment = blockIdx.x / e.cols, col = blockIdx.x % e.cols;
+  const segment_rows rows = rows_of_segment(offsets, segment, e.rows);
+  T top = -std::numeric_limits<T>::infinity();
+  for (index_t i = threadIdx.x; i < rows.count; i += block_threads) {
+    const T x = e(rows.first + i, col);
+    top = x > top ? x : top;
+  }
+  top = block_join(top, larger_value{}, tops);
+  double sum = 0;
+  for (index_t i = threadIdx.x; i < rows.count; i += block_threads)
+    sum += static_cast<double>(std::exp(e(rows.first + i, col) - top));
+  sum = block_join(sum, add_values{}, sums);
+  for (index_t i = threadIdx.x; i < rows.count; i += block_threads)
+    p(rows.first + i, col) = static_cast<T>(static_cast<double>(std::exp(e(rows.first + i, col) - top)) / sum);
+}
+
+/// Sums of a part's rows, each times its weight, heads side by side.
+template <class T>
+struct sum_weighted_part {
+  matrix_view<const T, device_space> weight, a;
+  device_parts parts;
+  T* sums;  // [parts, heads x cols]
+  __device__ void operator()(index_t i) const {
+    const index_t width = weight.cols * a.cols, p = i / width, head = i % width / a.cols, col = i % a.cols;
+    const segment_part part = parts.part[p];
+    T sum = 0;
+    for (index_t r = part.first; r < part.first + part.count; ++r) sum += weight(r, head) * a(r, col);
+    sums[i] = sum;
+  }
+};
+/// The parts of a segment, in order.
+template <class T>
+struct join_parts {
+  device_parts parts;
+  const T* sums;
+  matrix_view<T, device_space> out;
+  __device__ void operator()(index_t i) const {
+    const index_t segment = i / out.cols, col = i % out.cols;
+    double sum = 0;
+    for (index_t p = parts.first_of_segment[segment]; p < parts.first_of_segment[segment + 1]; ++p)
+      sum += static_cast<double>(sums[p * out.cols + col]);
+    out(segment, col) = static_cast<T>(sum);
+  }
+};
+struct write_ends {
+  index_t rows;
+  index_t* ends;
+  __device__ void operator()(index_t) const {
+    ends[0] = 0;
+    ends[1] = rows;
+  }
+};
+
+}  // namespace detail
+
+/// A device's fill of the primitives. The same bits from run to run.
+template <>
+struct primitives<backend::cuda> {
+  using context = cuda_context;
+  using space = device_space;
+  template <class T>
+  using matrix = matrix_view<T, device_space>;
+  template <class T>
+  using vector = vector_view<T, device_space>;
+  /// Kernels are started on whole matrices: intermediate results are stored.
+  static constexpr bool evaluates_by_rows = false;
+
+  /// Waits for the device.
+  template <class T>
+  static T read(context& ctx, const T* p) {
+    T value;
+    detail::cuda_check(cudaMemcpyAsync(&value, p, sizeof(T), cudaMemcpyDeviceToHost, ctx.stream()), "read",
+                       "cudaMemcpyAsync");
+    ctx.synchronize();
+    return value;
+  }
+  /// The offsets of one bag: 0 and rows.
+  static void write_ends(context& ctx, index_t rows, index_t* ends) {
+    detail::each(ctx, 1, detail::write_ends{rows, ends});
+  }
+  template <class T>
+  static void fill(context& ctx, matrix<T> c, T value) {
+    detail::each(ctx, c.rows * c.cols, detail::fill_elements<T>{c, value});
+  }
+  template <class S, class T>
+  static void copy(context& ctx, matrix<const S> a, matrix<T> c) {
+    detail::each(ctx, c.rows * c.cols, detail::copy_elements<S, T>{a, c});
+  }
+  template <class T>
+  static void axpy(context& ctx, T alpha, matrix<const T> a, matrix<T> c) {
+    detail::each(ctx, c.rows * c.cols, detail::axpy_elements<T>{alpha, a, c});
+  }
+  /// c = f(a b + bias)
+  template <class SA, class SB, class T>
+  static void gemm(context& ctx, matrix<const SA> a, matrix<const SB> b, matrix<T> c, vector<const T> bias = {},
+                   activation f = activation::identity) {
+    product(ctx, a, b, c, false);
+    if (bias.size > 0 || f != activation::identity)
+      detail::each(ctx, c.rows * c.cols, detail::finish_product<T>{c, bias, f});
+  }
+  /// c += a b
+  template <class SA, class SB, class T>
+  static void gemm_add(context& ctx, matrix<const SA> a, matrix<const SB> b, matrix<T> c) {
+    product(ctx, a, b, c, true);
+  }
+  template <class T>
+  static void activate(context& ctx, activation f, matrix<const T> a, matrix<T> c) {
+    detail::each(ctx, c.rows * c.cols, detail::activate_elements<T>{f, a, c});
+  }
+  /// d_in += d_out f'(in), where out = f(in); `in` is read for gelu only.
+  template <class T>
+  static void activate_backward(context& ctx, activation f, matrix<const T> in, matrix<const T> out,
+                                matrix<const T> d_out, matrix<T> d_in) {
+    detail::each(ctx, d_in.rows * d_in.cols, detail::differentiate_elements<T>{f, in, out, d_out, d_in, true});
+  }
+  /// d_in = d_out f'(in); d_in may be d_out.
+  template <class T>
+  static void scale_by_derivative(context& ctx, activation f, matrix<const T> in, matrix<const T> out,
+                                  matrix<const T> d_out, matrix<T> d_in) {
+    detail::each(ctx, d_in.rows * d_in.cols, detail::differentiate_elements<T>{f, in, out, d_out, d_in, false});
+  }
+  template <class T>
+  static void add_column_sums(context& ctx, matrix<const T> a, vector<T> w) {
+    const index_t tiles = (a.rows + tile_rows - 1) / tile_rows;
+    auto frame = ctx.workspace().open();
+    T* const sums = frame.template take<T>(tiles * a.cols);
+    detail::each(ctx, tiles * a.cols, detail::sum_tile_columns<T>{a, sums});
+    detail::each(ctx, a.cols, detail::add_tile_sums<T>{sums, tiles, w});
+  }
+  template <class T>
+  static void segmented_softmax(context& ctx, matrix<const T> e, vector<const index_t> offsets, matrix<T> p) {
+    const index_t blocks = (offsets.size - 1) * e.cols;
+    if (blocks == 0) return;
+    detail::launch(&detail::segmented_softmax_kernel<T>, dim3(static_cast<unsigned>(blocks)),
+                   dim3(detail::block_threads), 0, ctx.stream(), e, offsets, p);
+  }
+  template <class T>
+  static void segmented_weighted_sum(context& ctx, matrix<const T> weight, matrix<const T> a,
+                                     vector<const index_t> offsets, matrix<T> out) {
+    auto frame = ctx.workspace().open();
+    const auto parts = detail::parts_of_segments(ctx, frame, offsets, a.rows);
+    T* const sums = frame.template take<T>(parts.most * out.cols);
+    detail::each(ctx, parts.most * out.cols, detail::sum_weighted_part<T>{weight, a, parts, sums});
+    detail::each(ctx, out.rows * out.cols, detail::join_parts<T>{parts, sums, out});
+  }
+
+ private:
+  /// Elements that are converted at a time when a factor is stored in another type.
+  static constexpr index_t converted_at_a_time = index_t{1} << 24;
+
+  /// c (= or +=) a b for any storage and strides.
+  template <class SA, class SB, class T>
+  static void product(context& ctx, matrix<const SA> a, matrix<const SB> b, matrix<T> c, bool add) {
+    if (c.rows == 0 || c.cols == 0) return;
+    if (a.cols == 0) {
+      if (!add) fill(ctx, c, T(0));
+      return;
+    }
+    if constexpr (std::is_same_v<SA, T> && std::is_same_v<SB, T>) {
+      auto frame = ctx.workspace().open();
+      detail::blas_gemm<T, T>(ctx, operand<T>(ctx, frame, a), operand<T>(ctx, frame, b), c, add);
+    } else if constexpr (std::is_same_v<T, float> && is_narrow<SA> != is_narrow<SB>) {
+      using S = std::conditional_t<is_narrow<SA>, SA, SB>;
+      if (ctx.options().precision != matrix_precision::storage) return widened(ctx, a, b, c, add);
+      auto frame = ctx.workspace().open();
+      detail::blas_gemm<S, T>(ctx, operand<S>(ctx, frame, a), operand<S>(ctx, frame, b), c, add);
+    } else {
+      widened(ctx, a, b, c, add);
+    }
+  }
+  /// The same with the factor of other storage widened strip by strip: rows of a, or rows of b and as many columns of
+  /// a.
+  template <class SA, class SB, class T>
+  static void widened(context& ctx, matrix<const SA> a, matrix<const SB> b, matrix<T> c, bool add) {
+    const bool by_rows_of_a = !std::is_same_v<SA, T>;
+    const index_t total = by_rows_of_a ? a.rows : b.rows, width = by_rows_of_a ? a.cols : b.cols;
+    const index_t strip = std::max<index_t>(1, converted_at_a_time / std::max<index_t>(width, 1));
+    for (index_t first = 0; first < total; first += strip) {
+      const index_t count = std::min(strip, total - first);
+      auto frame = ctx.workspace().open();
+      if (by_rows_of_a) {
+        const auto left = operand<T>(ctx, frame, a.middle_rows(first, count));
+        detail::blas_gemm<T, T>(ctx, left, operand<T>(ctx, frame, b), c.middle_rows(first, count), add);
+      } else {
+        const auto right = operand<T>(ctx, frame, b.middle_rows(first, count));
+        const matrix<const SA> columns{a.data + first * a.col_stride, a.rows, count, a.row_stride, a.col_stride};
+        detail::blas_gemm<T, T>(ctx, operand<T>(ctx, frame, columns), right, c, add || first > 0);
+      }
+    }
+  }
+  /// A factor in type T as the product takes it: itself, or a copy in the scratch.
+  template <class T, class Frame, class S>
+  static matrix<const T> operand(context& ctx, Frame& frame, matrix<const S> m) {
+    if constexpr (std::is_same_v<S, T>)
+      if (detail::is_gemm_operand(m)) return m;
+    const matrix<T> copied(frame.template take<T>(m.rows * m.cols), m.rows, m.cols);
+    copy(ctx, m, copied);
+    return copied;
+  }
+};
+
+}  // namespace stroma

@@ -1,0 +1,5 @@
+#pragma once
+
+// No kernel of its own: the primitives are enough.
+#include <stroma/backend/cuda/primitives.cuh>
+#include <stroma/nn/add.hpp>
