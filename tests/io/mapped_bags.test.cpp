@@ -70,6 +70,30 @@ TEST_CASE("mapped_bags: bags of every float type, an empty one, unaligned ones")
   CHECK_THROWS_AS(static_cast<void>(bags.id(-1)), stroma::value_error);
 }
 
+TEST_CASE("mapped_bags: in_place says whether visit shows the file's own bytes") {
+  const scratch_folder folder;
+  const auto path = folder / "bags.safetensors";
+  // The data begin on a multiple of 8 bytes: 6 bytes of half leave the float bag behind them unaligned.
+  write_safetensors(path, {named_tensor("h", filled<half>(3, 1, 0.5)), named_tensor("f", filled<float>(2, 1, 0.25)),
+                           named_tensor("none", array<float, 2>(0, 1))});
+  const mapped_bags bags(path);
+  const auto misaligned = [&](index_t b) {
+    return bags.visit(b, [](auto view) {
+      return reinterpret_cast<std::uintptr_t>(view.data) % alignof(typename decltype(view)::value_type);
+    });
+  };
+  const auto address = [&](index_t b) {
+    return bags.visit(b, [](auto view) { return reinterpret_cast<std::uintptr_t>(view.data); });
+  };
+  CHECK(bags.in_place(0));
+  CHECK(bags.in_place(2));
+  CHECK(address(0) == address(0));
+  const auto distance = address(1) > address(0) ? address(1) - address(0) : address(0) - address(1);
+  CHECK(bags.in_place(1) == (distance == 6));  // beside the first bag of the file, or a copy elsewhere
+  CHECK_FALSE(bags.in_place(1));
+  CHECK(misaligned(1) == 0);
+}
+
 TEST_CASE("mapped_bags: a folder, one slide a file or several") {
   const scratch_folder folder;
   write_safetensors(folder / "s2.safetensors", {named_tensor("features", filled<float>(2, 3, 2)),
