@@ -21,6 +21,14 @@ if(way STREQUAL "find_package")
   run("${CMAKE_COMMAND}" --install "${binary}/stroma" --prefix "${binary}/prefix")
   # Installed, stroma asks for an installed Eigen, whatever it was built with.
   set(arguments "-DCMAKE_PREFIX_PATH=${binary}/prefix;${prefixes}" "-Dstroma_PREFIX=${binary}/prefix" -DWITH_XTENSOR=${xtensor})
+elseif(way STREQUAL "cuda")
+  get_filename_component(toolkit "${nvcc}" DIRECTORY)
+  get_filename_component(toolkit "${toolkit}" DIRECTORY)
+  run("${CMAKE_COMMAND}" -S "${stroma}" -B "${binary}/stroma" ${common} "-DCMAKE_PREFIX_PATH=${prefixes}"
+    -DSTROMA_TESTS=OFF -DSTROMA_EXAMPLES=OFF -DSTROMA_CUDA=ON "-DCUDAToolkit_ROOT=${toolkit}")
+  run("${CMAKE_COMMAND}" --install "${binary}/stroma" --prefix "${binary}/prefix")
+  set(arguments "-DCMAKE_PREFIX_PATH=${binary}/prefix;${prefixes}" "-DCMAKE_CUDA_COMPILER=${nvcc}"
+    "-DCUDAToolkit_ROOT=${toolkit}" "-DCMAKE_CUDA_ARCHITECTURES=80;90")
 elseif(way STREQUAL "add_subdirectory")
   set(arguments "-DCMAKE_PREFIX_PATH=${prefixes}" "-DSTROMA_SOURCE=${stroma}" ${fetched})
 else()

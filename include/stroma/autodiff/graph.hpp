@@ -356,7 +356,7 @@ class graph {
     const view out(take<T>(at(n).rows * at(n).cols), at(n).rows, at(n).cols);
     if (at(n).storage != storage_type::native) {
       visit_storage(at(n), [&](auto v) { ops::copy(*context_, v, out); });
-    } else {
+    } else if constexpr (ops::evaluates_by_rows) {
       const record r = at(n);
       for_each_tile<T>(*context_, r.rows, r.scratch_cols, [&](index_t first, index_t count, tile_scratch<T>& scratch) {
         r.by_rows(r.closure, *this, first, out.middle_rows(first, count), scratch);

@@ -157,8 +157,8 @@ struct value_checks<backend::cuda> {
   }
   static void offsets(context& ctx, std::string_view function, std::string_view argument,
                       detail::device_offsets offsets, index_t rows) {
-    if (offsets.size < 1)
-      throw shape_error(error_message(function, argument, "no entry",
+    if (offsets.size < 1 || (offsets.size == 1 && rows > 0))  // rows without a bag
+      throw shape_error(error_message(function, argument, offsets.size < 1 ? "no entry" : "one entry",
                                       "from 0 to " + std::to_string(rows) + " (the rows of instances)"));
     detail::check_each(ctx, offsets.size, detail::offsets_check{offsets, rows},
                        {function, argument,
@@ -171,6 +171,7 @@ struct value_checks<backend::cuda> {
   }
   static void bags(context& ctx, std::string_view function, detail::device_offsets offsets, index_t rows,
                    vector_view<const std::uint8_t, device_space> mask) {
+    if (mask.size > 0) check::length(function, "mask", mask.size, rows, "the rows of instances");
     detail::check_each(
         ctx, offsets.size - 1, detail::bag_check{offsets, rows, mask},
         {function, "mask",

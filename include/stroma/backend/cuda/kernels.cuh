@@ -1,6 +1,7 @@
 #pragma once
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include <stroma/backend/cuda/context.cuh>
 #include <stroma/core/segments.hpp>
@@ -14,6 +15,9 @@ namespace stroma::detail {
 inline constexpr unsigned block_threads = 256;
 inline constexpr unsigned warp_threads = 32;
 inline constexpr unsigned all_lanes = 0xffffffffu;
+/// A constant where device code may not call the host's numeric_limits.
+template <class T>
+inline constexpr T infinity = std::numeric_limits<T>::infinity();
 
 [[nodiscard]] inline unsigned blocks_for(cuda_context& ctx, index_t items, index_t each = block_threads) {
   const index_t wanted = (items + each - 1) / each;
@@ -140,7 +144,7 @@ struct device_parts {
 
 template <int = 0>
 __global__ void __launch_bounds__(block_threads)
-    count_parts_kernel(device_offsets offsets, index_t rows, index_t* first_of_segment) {
+    count_parts_kernel(device_offsets offsets, index_t rows, index_t most, index_t* first_of_segment) {
   // One block: segments are few. A running sum over strips of block_threads segments.
   __shared__ index_t strip[block_threads];
   const index_t segments = offsets.size - 1;
@@ -158,11 +162,12 @@ __global__ void __launch_bounds__(block_threads)
       strip[threadIdx.x] = mine;
       __syncthreads();
     }
-    if (b < segments) first_of_segment[b] = before + mine - own;
+    // Offsets that fall name rows twice: what is beyond the list is left out.
+    if (b < segments) first_of_segment[b] = before + mine - own < most ? before + mine - own : most;
     before += strip[block_threads - 1];
     __syncthreads();
   }
-  if (threadIdx.x == 0) first_of_segment[segments] = before;
+  if (threadIdx.x == 0) first_of_segment[segments] = before < most ? before : most;
 }
 struct list_parts {
   device_offsets offsets;
@@ -194,7 +199,8 @@ template <class Frame>
   // A segment's last part may be short: one more for each.
   const index_t most = rows / tile_rows + segments;
   const device_parts parts{frame.template take<segment_part>(most), frame.template take<index_t>(segments + 1), most};
-  launch(&count_parts_kernel<0>, dim3(1), dim3(block_threads), 0, ctx.stream(), offsets, rows, parts.first_of_segment);
+  launch(&count_parts_kernel<0>, dim3(1), dim3(block_threads), 0, ctx.stream(), offsets, rows, most,
+         parts.first_of_segment);
   each(ctx, most, list_parts{offsets, rows, parts});
   return parts;
 }

@@ -147,7 +147,7 @@ __global__ void __launch_bounds__(block_threads)
   __shared__ double sums[block_threads / warp_threads];
   const index_t segment = blockIdx.x / e.cols, col = blockIdx.x % e.cols;
   const segment_rows rows = rows_of_segment(offsets, segment, e.rows);
-  T top = -std::numeric_limits<T>::infinity();
+  T top = -infinity<T>;
   for (index_t i = threadIdx.x; i < rows.count; i += block_threads) {
     const T x = e(rows.first + i, col);
     top = x > top ? x : top;
