@@ -7,6 +7,22 @@ target_compile_options(stroma_developer INTERFACE
   $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${STROMA_WERROR}>>:-Werror>
   $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${STROMA_NATIVE}>>:-march=native>)
 
+# stroma_discover_tests(<program> <folder>): each of its test cases is an entry of ctest, named <folder>/<case>
+function(stroma_discover_tests target folder)
+  set(list "${CMAKE_CURRENT_BINARY_DIR}/${target}_cases.cmake")
+  add_custom_command(TARGET ${target} POST_BUILD BYPRODUCTS "${list}" VERBATIM
+    COMMAND "${CMAKE_COMMAND}" "-Dprogram=$<TARGET_FILE:${target}>" "-Dprefix=${folder}/"
+      "-Denvironment=${stroma_test_environment}" "-Doutput=${list}" -P "${PROJECT_SOURCE_DIR}/cmake/discover_tests.cmake")
+  file(CONFIGURE OUTPUT ${target}_include.cmake @ONLY CONTENT [[
+if(EXISTS "@list@")
+  include("@list@")
+else()
+  add_test("@folder@/NOT_BUILT" "@target@_NOT_BUILT")
+endif()
+]])
+  set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES "${CMAKE_CURRENT_BINARY_DIR}/${target}_include.cmake")
+endfunction()
+
 # tests/<folder>/**/*.test.cpp -> one program; each test case is an entry of ctest, named <folder>/<case>
 function(stroma_add_test_folder folder)
   set(target stroma_tests_${folder})
@@ -21,18 +37,7 @@ function(stroma_add_test_folder folder)
     target_compile_definitions(${target} PRIVATE STROMA_TEST_JSON)
   endif()
 
-  set(list "${CMAKE_CURRENT_BINARY_DIR}/${target}_cases.cmake")
-  add_custom_command(TARGET ${target} POST_BUILD BYPRODUCTS "${list}" VERBATIM
-    COMMAND "${CMAKE_COMMAND}" "-Dprogram=$<TARGET_FILE:${target}>" "-Dprefix=${folder}/"
-      "-Denvironment=${stroma_test_environment}" "-Doutput=${list}" -P "${PROJECT_SOURCE_DIR}/cmake/discover_tests.cmake")
-  file(CONFIGURE OUTPUT ${target}_include.cmake @ONLY CONTENT [[
-if(EXISTS "@list@")
-  include("@list@")
-else()
-  add_test("@folder@/NOT_BUILT" "@target@_NOT_BUILT")
-endif()
-]])
-  set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES "${CMAKE_CURRENT_BINARY_DIR}/${target}_include.cmake")
+  stroma_discover_tests(${target} ${folder})
 endfunction()
 
 # examples/<name>/: its own CMakeLists.txt if it has one, else one program of all its sources that ctest runs
