@@ -1,6 +1,8 @@
 #pragma once
 #include <array>
+#include <concepts>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -23,19 +25,19 @@ class array<T, Rank, device_space> {
   static constexpr int rank = Rank;
 
   array() = default;
-  explicit array(index_t size)
+  explicit array(index_t size)  // by delegation, so that what was allocated is freed if the rest throws
     requires(Rank == 1)
-  {
+      : array() {
     allocate({size});
     clear();
   }
   array(index_t rows, index_t cols)
     requires(Rank == 2)
-  {
+      : array() {
     allocate({rows, cols});
     clear();
   }
-  array(const array& other) { *this = other; }
+  array(const array& other) : array() { *this = other; }
   array(array&& other) noexcept { swap(other); }
   array& operator=(const array& other) {
     if (this == &other) return *this;
@@ -45,8 +47,11 @@ class array<T, Rank, device_space> {
       swap(fresh);
     }
     extents_ = other.extents_;
-    if (size() > 0)
+    if (size() > 0) {
+      wait();  // for whichever stream wrote the other
       detail::cuda_check(cudaMemcpy(data_, other.data_, bytes(), cudaMemcpyDeviceToDevice), "array", "cudaMemcpy");
+      wait();
+    }
     return *this;
   }
   array& operator=(array&& other) noexcept {
@@ -77,9 +82,9 @@ class array<T, Rank, device_space> {
   }
   void fill(T value) {
     const std::vector<T> values(static_cast<std::size_t>(size()), value);
-    if (size() > 0)
-      detail::cuda_check(cudaMemcpy(data_, values.data(), bytes(), cudaMemcpyHostToDevice), "array::fill",
-                         "cudaMemcpy");
+    if (size() == 0) return;
+    wait();
+    detail::cuda_check(cudaMemcpy(data_, values.data(), bytes(), cudaMemcpyHostToDevice), "array::fill", "cudaMemcpy");
   }
 
  private:
@@ -94,8 +99,12 @@ class array<T, Rank, device_space> {
     extents_ = extents;
   }
   void clear() {
-    if (size() > 0) detail::cuda_check(cudaMemset(data_, 0, bytes()), "array", "cudaMemset");
+    if (size() == 0) return;
+    detail::cuda_check(cudaMemset(data_, 0, bytes()), "array", "cudaMemset");
+    wait();
   }
+  /// Copies and fills go through the default stream, with which others need not be in order.
+  static void wait() { detail::cuda_check(cudaDeviceSynchronize(), "array", "cudaDeviceSynchronize"); }
 
   T* data_ = nullptr;
   std::array<index_t, Rank> extents_{};

@@ -29,7 +29,7 @@ struct record_fault {
 };
 template <class Check>
 void check_each(cuda_context& ctx, index_t count, const Check& check, const fault_log::entry& e) {
-  if (count == 0) return;
+  if (count <= 0) return;
   device_fault* const slot = ctx.faults().slot(ctx.memory(), e);
   each(ctx, count, find_fault<Check>{check, slot});
   each(ctx, 1, record_fault<Check>{check, slot});

@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -54,7 +55,7 @@ class fault_log {
   fault_log(const fault_log&) = delete;
   fault_log& operator=(const fault_log&) = delete;
 
-  /// The slot of a check; the same for the same check.
+  /// The slot of a check; the same for the same check. The 257th waits for the device and empties the log.
   device_fault* slot(const device_resource& memory, const entry& e) {
     if (device_ == nullptr) {
       device_ = static_cast<device_fault*>(memory.allocate(capacity * sizeof(device_fault)));
@@ -66,6 +67,7 @@ class fault_log {
     entries_.push_back(e);
     return device_ + (entries_.size() - 1);
   }
+  [[nodiscard]] bool empty() const noexcept { return entries_.empty(); }
   /// Waits for the stream and throws the first fault, in the order of the checks' first calls.
   void report(cudaStream_t stream) {
     if (entries_.empty()) return;
@@ -74,14 +76,13 @@ class fault_log {
         cudaMemcpyAsync(found.data(), device_, found.size() * sizeof(device_fault), cudaMemcpyDeviceToHost, stream),
         "cuda_context::synchronize", "cudaMemcpyAsync");
     cuda_check(cudaStreamSynchronize(stream), "cuda_context::synchronize", "cudaStreamSynchronize");
-    const bool full = entries_.size() == capacity;
-    for (std::size_t i = 0; i < found.size(); ++i) {
-      if (found[i].at == no_fault) continue;
-      const entry e = entries_[i];
-      clear(stream);
-      e.raise(e, static_cast<index_t>(found[i].at), found[i].value);
-    }
-    if (full) entries_.clear();
+    const auto first = std::find_if(found.begin(), found.end(), [](const device_fault& f) { return f.at != no_fault; });
+    const auto entries = entries_;
+    if (entries_.size() == capacity) entries_.clear();
+    if (first == found.end()) return;
+    clear(stream);
+    const entry& e = entries[static_cast<std::size_t>(first - found.begin())];
+    e.raise(e, static_cast<index_t>(first->at), first->value);
   }
   void release(const device_resource& memory) noexcept {
     if (device_ != nullptr) memory.deallocate(device_, capacity * sizeof(device_fault));
@@ -109,8 +110,8 @@ struct cuda_options {
   matrix_precision precision = matrix_precision::full;
 };
 
-/// Runs on a device, in the order of the caller's stream, which it does not own. Nothing waits for the device but
-/// synchronize() and what returns a value to the host.
+/// Runs on a device, in the order of the caller's stream, which it does not own and which must outlive it. Nothing
+/// waits for the device but synchronize() and what returns a value to the host.
 ///
 /// Checks of values (a NaN feature, an offset out of range) are made on the device and reported, as the exceptions that
 /// the host's functions throw at once, by the next call that waits. Until then what was computed from such values is
@@ -151,7 +152,7 @@ class cuda_context {
   /// Waits for all that was asked of the stream.
   /// @throws shape_error, value_error  what checks have found since the last time   @throws backend_error
   void synchronize() {
-    faults_.report(stream());
+    if (!faults_.empty()) return faults_.report(stream());
     detail::cuda_check(cudaStreamSynchronize(stream()), "cuda_context::synchronize", "cudaStreamSynchronize");
   }
 

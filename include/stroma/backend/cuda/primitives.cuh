@@ -1,7 +1,8 @@
 #pragma once
 #include <algorithm>
 #include <cmath>
-#include <numbers>
+#include <limits>
+#include <type_traits>
 
 #include <stroma/backend/cuda/blas.cuh>
 #include <stroma/backend/cuda/checks.cuh>

@@ -52,9 +52,7 @@ struct join_earlier_pieces {
   scan_range<T> x;
   Join join;
   const T* totals;
-  __device__ void operator()(index_t i) const {
-    x[i + scan_piece] = join(totals[i / scan_piece], x[i + scan_piece]);
-  }
+  __device__ void operator()(index_t i) const { x[i + scan_piece] = join(totals[i / scan_piece], x[i + scan_piece]); }
 };
 
 template <class T, class Join>

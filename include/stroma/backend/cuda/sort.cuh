@@ -56,9 +56,9 @@ void sort_by_key(cuda_context& ctx, index_t n, std::uint64_t* keys, V* values) {
   sort(scratch.template take<std::byte>(static_cast<index_t>(bytes)));
   const auto bring_back = [&](auto* to, const auto* from) {
     if (to == from) return;
-    cuda_check(cudaMemcpyAsync(to, from, static_cast<std::size_t>(n) * sizeof(*to), cudaMemcpyDeviceToDevice,
-                               ctx.stream()),
-               "sort_by_key", "cudaMemcpyAsync");
+    cuda_check(
+        cudaMemcpyAsync(to, from, static_cast<std::size_t>(n) * sizeof(*to), cudaMemcpyDeviceToDevice, ctx.stream()),
+        "sort_by_key", "cudaMemcpyAsync");
   };
   bring_back(keys, key.Current());
   bring_back(values, value.Current());

@@ -1,0 +1,180 @@
+#pragma once
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstdlib>
+#include <exception>
+#include <mutex>
+#include <numeric>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+#include "counters.hpp"
+#include "scheduler.hpp"
+#include "workers.hpp"
+
+namespace cuda_emulator {
+
+struct options {
+  /// Threads of the host that run blocks, the caller among them. 1: it alone, blocks one after the other.
+  int workers = 1;
+  /// Not 0: blocks, warps and lanes take their turns in another order for every seed, anew after every barrier.
+  std::uint64_t order_seed = 0;
+  /// Of one CUDA thread.
+  std::size_t stack_bytes = (detail::has_asan || detail::has_tsan ? 256 : 64) * 1024;
+  /// The device's memory.
+  std::size_t device_bytes = std::size_t{4} << 30;
+};
+
+/// What launches and allocations go by. CUDA_EMULATOR_WORKERS and CUDA_EMULATOR_ORDER_SEED in the environment set the
+/// first values, so that any test program can be run in another order. Change it between launches only.
+inline options& settings() {
+  static options all = [] {
+    options o;
+    if (const char* const workers = std::getenv("CUDA_EMULATOR_WORKERS")) o.workers = std::max(1, std::atoi(workers));
+    if (const char* const seed = std::getenv("CUDA_EMULATOR_ORDER_SEED"))
+      o.order_seed = std::strtoull(seed, nullptr, 10);
+    return o;
+  }();
+  return all;
+}
+
+/// Settings until the end of a scope: `const settings_scope shuffled({.workers = 2, .order_seed = 7});`
+class settings_scope {
+ public:
+  explicit settings_scope(const options& o) : before_(std::exchange(settings(), o)) {}
+  settings_scope(const settings_scope&) = delete;
+  settings_scope& operator=(const settings_scope&) = delete;
+  ~settings_scope() { settings() = before_; }
+
+ private:
+  options before_;
+};
+
+inline constexpr std::size_t max_shared_bytes = 227 * 1024;
+
+namespace detail {
+
+struct grid_call {
+  dim3 grid, block;
+  std::size_t shared_bytes;
+  kernel_call kernel;
+};
+
+inline void check_configuration(const grid_call& call) {
+  const auto bad = [](const std::string& what) { throw error("cuda_emulator: invalid configuration: " + what); };
+  const dim3 b = call.block, g = call.grid;
+  const std::uint64_t threads = std::uint64_t{b.x} * b.y * b.z;
+  if (b.x > 1024 || b.y > 1024 || b.z > 64 || threads == 0 || threads > 1024)
+    bad("block " + text(b) + ", expected 1 to 1024 threads, z to 64");
+  if (g.x == 0 || g.y == 0 || g.z == 0 || g.x > 0x7fffffffu || g.y > 65535 || g.z > 65535)
+    bad("grid " + text(g) + ", expected 1 or more, x to 2147483647, y and z to 65535");
+  if (call.shared_bytes > max_shared_bytes)
+    bad(std::to_string(call.shared_bytes) + " bytes of shared memory, expected " + std::to_string(max_shared_bytes) +
+        " or less");
+}
+
+/// The blocks of a grid, in the order in which they are run: n -> (factor n + offset) mod count.
+class block_order {
+ public:
+  block_order(dim3 grid, std::uint64_t seed) : grid_(grid), count_(std::uint64_t{grid.x} * grid.y * grid.z) {
+    if (seed == 0) return;
+    order_random random(seed);
+    offset_ = random() % count_;
+    do factor_ = 1 + random() % std::min<std::uint64_t>(count_, 0xffff);
+    while (std::gcd(factor_, count_) != 1);
+  }
+  [[nodiscard]] std::uint64_t count() const { return count_; }
+  [[nodiscard]] std::uint64_t number(std::uint64_t turn) const {
+    return (turn % count_ * factor_ + offset_) % count_;  // counts below 2^48 do not overflow
+  }
+  [[nodiscard]] uint3 index(std::uint64_t number) const {
+    return {static_cast<unsigned>(number % grid_.x), static_cast<unsigned>(number / grid_.x % grid_.y),
+            static_cast<unsigned>(number / grid_.x / grid_.y)};
+  }
+
+ private:
+  dim3 grid_;
+  std::uint64_t count_, factor_ = 1, offset_ = 0;
+};
+
+/// What the workers of a launch share. No order between blocks is made here: ThreadSanitizer must not believe in one.
+struct grid_progress {
+  block_order order;
+  std::atomic<std::uint64_t> next{0};
+  std::mutex mutex;
+  std::exception_ptr failure;
+};
+
+inline void run_blocks(const grid_call& call, const options& how, grid_progress& progress) {
+  block_runner& runner = this_runner();
+  try {
+    runner.prepare(call.block, how.stack_bytes);
+    {
+      const unseen hidden;
+      blockDim = call.block;
+      gridDim = call.grid;
+    }
+    const std::uint64_t count = progress.order.count();
+    for (;;) {
+      const std::uint64_t turn = progress.next.fetch_add(1, std::memory_order_relaxed);
+      if (turn >= count) return;
+      const std::uint64_t number = progress.order.number(turn);
+      {
+        const unseen hidden;
+        blockIdx = progress.order.index(number);
+      }
+      // A block's own order depends on its place alone, not on who runs it.
+      runner.run(call.kernel, call.shared_bytes, how.order_seed == 0 ? 0 : how.order_seed + 0x1000003 * (number + 1));
+    }
+  } catch (...) {
+    progress.next.store(progress.order.count(), std::memory_order_relaxed);
+    const std::scoped_lock lock(progress.mutex);
+    if (!progress.failure) progress.failure = std::current_exception();
+  }
+}
+
+inline void run_grid(const grid_call& call) {
+  if (running != nullptr) throw error("cuda_emulator: a kernel launched a kernel");
+  check_configuration(call);
+  const options how = settings();
+  ++counts().kernels;
+  grid_progress progress{block_order(call.grid, how.order_seed), {}, {}, {}};
+  const std::uint64_t workers = std::min(static_cast<std::uint64_t>(std::max(how.workers, 1)), progress.order.count());
+  if (workers == 1) {
+    run_blocks(call, how, progress);
+  } else {
+    thread_local worker_team team;
+    auto work = [&] { run_blocks(call, how, progress); };
+    team.run(
+        workers - 1, [](void* p) { (*static_cast<decltype(work)*>(p))(); }, &work);
+  }
+  if (progress.failure) std::rethrow_exception(progress.failure);
+}
+
+}  // namespace detail
+
+/// kernel<<<grid, block, shared_bytes, stream>>>(args...), done when it returns, whatever the stream.
+/// A thread that spins until another one writes hangs: threads change places at barriers and in warps' operations only.
+/// @throws error for mistakes that were found; what the kernel throws
+template <class... P, class... A>
+void launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t, A&&... args) {
+  static_assert(sizeof...(P) == sizeof...(A), "a kernel has no default arguments here");
+  static_assert(((!std::is_reference_v<P> && std::is_trivially_copy_constructible_v<P> &&
+                  std::is_trivially_destructible_v<P>)&&...),
+                "arguments reach a device as bytes");
+  using values = std::tuple<P...>;
+  struct bound {
+    void (*kernel)(P...);
+    values arguments;
+  } call{kernel, values(static_cast<P>(std::forward<A>(args))...)};
+  const auto run = [](void* p) {
+    const auto& b = *static_cast<const bound*>(p);
+    std::apply(b.kernel, b.arguments);
+  };
+  detail::run_grid({grid, block, shared_bytes, {run, &call}});
+}
+
+}  // namespace cuda_emulator
