@@ -3,7 +3,6 @@
 
 #include <thrust/device_vector.h>
 
-#include <stroma/backend/cuda/context.cuh>
 #include <stroma/core/tensor.hpp>
 
 namespace stroma {

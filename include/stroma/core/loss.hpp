@@ -14,17 +14,37 @@ enum class reduction { sum, mean };
 
 namespace detail {
 
+/// What the sum of `count` terms is multiplied by.
+[[nodiscard]] inline double reduction_scale(reduction reduce, index_t count) {
+  return reduce == reduction::sum || count == 0 ? 1 : 1 / static_cast<double>(count);
+}
+
+/// Where the sum of a loss's terms goes.
+template <class T>
+struct scaled_into {
+  double scale;
+  T* value;
+  STROMA_HOST_DEVICE void operator()(double sum) const { *value = static_cast<T>(scale * sum); }
+};
+
 /// log(1 + exp(x)) without overflow, and without losing exp(x) beside the 1.
 template <std::floating_point T>
-[[nodiscard]] T softplus(T x) {
+[[nodiscard]] STROMA_HOST_DEVICE T softplus(T x) {
   return (x > T(0) ? x : T(0)) + std::log1p(std::exp(-std::fabs(x)));
 }
 
 /// Its derivative, 1 / (1 + exp(-x)).
 template <std::floating_point T>
-[[nodiscard]] T logistic(T x) {
+[[nodiscard]] STROMA_HOST_DEVICE T logistic(T x) {
   const T e = std::exp(-std::fabs(x));
   return (x >= T(0) ? T(1) : e) / (T(1) + e);
+}
+
+/// The label, or the nearest one below `count`: what a device's check will report must not be read from yet.
+template <std::integral T>
+[[nodiscard]] STROMA_HOST_DEVICE constexpr index_t clamped_label(T label, index_t count) {
+  const auto l = static_cast<index_t>(label);
+  return l < 0 ? 0 : l < count ? l : count - 1;
 }
 
 /// A vector or a matrix; two of them of one rank.

@@ -14,15 +14,21 @@ struct binary_cross_entropy_options {
 
 namespace detail {
 
+/// One element's loss and its derivative.
+struct binary_cross_entropy_term {
+  double z, y, positive_weight;
+  [[nodiscard]] STROMA_HOST_DEVICE double value() const {
+    return positive_weight * y * softplus(-z) + (1 - y) * softplus(z);
+  }
+  [[nodiscard]] STROMA_HOST_DEVICE double derivative() const {
+    return (1 - y) * logistic(z) - positive_weight * y * logistic(-z);
+  }
+};
+
 template <class Backend>
 struct binary_cross_entropy_kernel {
   static_assert(std::same_as<Backend, backend::cpu>,
                 "device data: include <stroma/nn/binary_cross_entropy.cuh> and compile with nvcc");
-
-  template <class Matrix>
-  static double scale(const binary_cross_entropy_options& options, const Matrix& m) {
-    return options.reduce == reduction::sum || m.rows * m.cols == 0 ? 1 : 1 / static_cast<double>(m.rows * m.cols);
-  }
 
   template <class T, class Targets>
   static void forward(cpu_context&, matrix_view<const T> logit, matrix_view<const Targets> target, T* value,
@@ -31,19 +37,19 @@ struct binary_cross_entropy_kernel {
     for (index_t r = 0; r < logit.rows; ++r)
       for (index_t c = 0; c < logit.cols; ++c) {
         const auto z = static_cast<double>(logit(r, c)), y = static_cast<double>(target(r, c));
-        sum += options.positive_weight * y * softplus(-z) + (1 - y) * softplus(z);
+        sum += binary_cross_entropy_term{z, y, options.positive_weight}.value();
       }
-    *value = static_cast<T>(scale(options, logit) * sum);
+    *value = static_cast<T>(reduction_scale(options.reduce, logit.rows * logit.cols) * sum);
   }
 
   template <class T, class Targets>
   static void backward(cpu_context&, matrix_view<const T> logit, matrix_view<const Targets> target, const T* d_value,
                        matrix_view<T> d_logit, const binary_cross_entropy_options& options) {
-    const double seed = static_cast<double>(*d_value) * scale(options, logit);
+    const double seed = static_cast<double>(*d_value) * reduction_scale(options.reduce, logit.rows * logit.cols);
     for (index_t r = 0; r < logit.rows; ++r)
       for (index_t c = 0; c < logit.cols; ++c) {
         const auto z = static_cast<double>(logit(r, c)), y = static_cast<double>(target(r, c));
-        d_logit(r, c) += static_cast<T>(seed * ((1 - y) * logistic(z) - options.positive_weight * y * logistic(-z)));
+        d_logit(r, c) += static_cast<T>(seed * binary_cross_entropy_term{z, y, options.positive_weight}.derivative());
       }
   }
 };

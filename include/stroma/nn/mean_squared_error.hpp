@@ -16,11 +16,6 @@ struct mean_squared_error_kernel {
   static_assert(std::same_as<Backend, backend::cpu>,
                 "device data: include <stroma/nn/mean_squared_error.cuh> and compile with nvcc");
 
-  template <class Matrix>
-  static double scale(const mean_squared_error_options& options, const Matrix& m) {
-    return options.reduce == reduction::sum || m.rows * m.cols == 0 ? 1 : 1 / static_cast<double>(m.rows * m.cols);
-  }
-
   template <class T, class Targets>
   static void forward(cpu_context&, matrix_view<const T> prediction, matrix_view<const Targets> target, T* value,
                       const mean_squared_error_options& options) {
@@ -30,13 +25,14 @@ struct mean_squared_error_kernel {
         const double miss = static_cast<double>(prediction(r, c)) - static_cast<double>(target(r, c));
         sum += miss * miss;
       }
-    *value = static_cast<T>(scale(options, prediction) * sum);
+    *value = static_cast<T>(reduction_scale(options.reduce, prediction.rows * prediction.cols) * sum);
   }
 
   template <class T, class Targets>
   static void backward(cpu_context&, matrix_view<const T> prediction, matrix_view<const Targets> target,
                        const T* d_value, matrix_view<T> d_prediction, const mean_squared_error_options& options) {
-    const double factor = 2 * static_cast<double>(*d_value) * scale(options, prediction);
+    const double factor =
+        2 * static_cast<double>(*d_value) * reduction_scale(options.reduce, prediction.rows * prediction.cols);
     for (index_t r = 0; r < prediction.rows; ++r)
       for (index_t c = 0; c < prediction.cols; ++c)
         d_prediction(r, c) +=

@@ -15,40 +15,55 @@ struct scaled_cosine_options {
 
 namespace detail {
 
+/// A row against its target: made from their sums of squares, then given their elements one by one.
+struct row_angle {
+  double prediction_norm, target_norm;  ///< not below the floor
+  double cosine = 0, apart = 0;         ///< apart: the squared distance of the two rows after division by their norms
+  bool floored, unit;                   ///< the prediction's norm is the floor, a constant; neither norm is
+
+  STROMA_HOST_DEVICE row_angle(double prediction_squares, double target_squares, double floor) {
+    const double p = std::sqrt(prediction_squares), t = std::sqrt(target_squares);
+    prediction_norm = std::fmax(p, floor);
+    target_norm = std::fmax(t, floor);
+    floored = p <= floor;
+    unit = p > floor && t > floor;
+  }
+  STROMA_HOST_DEVICE void add(double prediction, double target) {
+    const double p = prediction / prediction_norm, t = target / target_norm;
+    cosine += p * t;
+    apart += (p - t) * (p - t);
+  }
+  /// 1 - cosine, 0 or more.
+  [[nodiscard]] STROMA_HOST_DEVICE double distance() const {
+    // Of unit vectors it is half their squared distance, which keeps its digits when they nearly agree.
+    return unit ? apart / 2 : std::fmax(1 - cosine, 0.0);
+  }
+  /// seed distance^exponent, differentiated in an element of the prediction: what all elements share, and the rest.
+  [[nodiscard]] STROMA_HOST_DEVICE double factor(double seed, double exponent) const {
+    return -seed * exponent * std::pow(distance(), exponent - 1) / prediction_norm;
+  }
+  [[nodiscard]] STROMA_HOST_DEVICE double derivative(double factor, double prediction, double target) const {
+    const double along = floored ? 0 : cosine;  // what lengthening the row does not change
+    return factor * (target / target_norm - along * (prediction / prediction_norm));
+  }
+};
+
 template <class Backend>
 struct scaled_cosine_kernel {
   static_assert(std::same_as<Backend, backend::cpu>,
                 "device data: include <stroma/nn/scaled_cosine.cuh> and compile with nvcc");
 
-  static double scale(const scaled_cosine_options& options, index_t rows) {
-    return options.reduce == reduction::sum || rows == 0 ? 1 : 1 / static_cast<double>(rows);
-  }
-
-  struct angle {
-    double prediction_norm, target_norm;  ///< not below the floor
-    double cosine, distance;              ///< distance = 1 - cosine, 0 or more
-    bool floored;                         ///< the prediction's norm is the floor, a constant
-  };
   template <class T, class Targets>
-  static angle measure(vector_view<const T> prediction, vector_view<const Targets> target, double floor) {
+  static row_angle measure(vector_view<const T> prediction, vector_view<const Targets> target, double floor) {
     double pp = 0, tt = 0;
     for (index_t c = 0; c < prediction.size; ++c) {
       const auto p = static_cast<double>(prediction[c]), t = static_cast<double>(target[c]);
       pp += p * p;
       tt += t * t;
     }
-    pp = std::sqrt(pp);
-    tt = std::sqrt(tt);
-    angle a{std::fmax(pp, floor), std::fmax(tt, floor), 0, 0, pp <= floor};
-    double apart = 0;
-    for (index_t c = 0; c < prediction.size; ++c) {
-      const double p = static_cast<double>(prediction[c]) / a.prediction_norm;
-      const double t = static_cast<double>(target[c]) / a.target_norm;
-      a.cosine += p * t;
-      apart += (p - t) * (p - t);
-    }
-    // Of unit vectors 1 - cosine is half their squared distance, which keeps its digits when they nearly agree.
-    a.distance = pp > floor && tt > floor ? apart / 2 : std::fmax(1 - a.cosine, 0.0);
+    row_angle a(pp, tt, floor);
+    for (index_t c = 0; c < prediction.size; ++c)
+      a.add(static_cast<double>(prediction[c]), static_cast<double>(target[c]));
     return a;
   }
 
@@ -57,23 +72,20 @@ struct scaled_cosine_kernel {
                       const scaled_cosine_options& options) {
     double sum = 0;
     for (index_t r = 0; r < prediction.rows; ++r)
-      sum += std::pow(measure(prediction.row(r), target.row(r), options.norm_floor).distance, options.exponent);
-    *value = static_cast<T>(scale(options, prediction.rows) * sum);
+      sum += std::pow(measure(prediction.row(r), target.row(r), options.norm_floor).distance(), options.exponent);
+    *value = static_cast<T>(reduction_scale(options.reduce, prediction.rows) * sum);
   }
 
   template <class T, class Targets>
   static void backward(cpu_context&, matrix_view<const T> prediction, matrix_view<const Targets> target,
                        const T* d_value, matrix_view<T> d_prediction, const scaled_cosine_options& options) {
-    const double seed = static_cast<double>(*d_value) * scale(options, prediction.rows);
+    const double seed = static_cast<double>(*d_value) * reduction_scale(options.reduce, prediction.rows);
     for (index_t r = 0; r < prediction.rows; ++r) {
-      const angle a = measure(prediction.row(r), target.row(r), options.norm_floor);
-      const double factor = -seed * options.exponent * std::pow(a.distance, options.exponent - 1) / a.prediction_norm;
-      const double along = a.floored ? 0 : a.cosine;  // what lengthening the row does not change
-      for (index_t c = 0; c < prediction.cols; ++c) {
-        const double p = static_cast<double>(prediction(r, c)) / a.prediction_norm;
-        const double t = static_cast<double>(target(r, c)) / a.target_norm;
-        d_prediction(r, c) += static_cast<T>(factor * (t - along * p));
-      }
+      const row_angle a = measure(prediction.row(r), target.row(r), options.norm_floor);
+      const double factor = a.factor(seed, options.exponent);
+      for (index_t c = 0; c < prediction.cols; ++c)
+        d_prediction(r, c) += static_cast<T>(
+            a.derivative(factor, static_cast<double>(prediction(r, c)), static_cast<double>(target(r, c))));
     }
   }
 };

@@ -142,10 +142,9 @@ node segmented_softmax(graph<T, Backend>& g, node e) {
   const auto [rows, cols] = g.shape(e);
   auto offsets = g.offsets(e);
   if (offsets.size == 0) {
-    const matrix_view<index_t, typename Backend::space> ends(g.template take<index_t>(2), 1, 2);
-    ops::fill(g.context(), ends, index_t{0});
-    ops::fill(g.context(), matrix_view<index_t, typename Backend::space>(ends.data + 1, 1, 1), index_t{rows});
-    offsets = {ends.data, 2};
+    index_t* const ends = g.template take<index_t>(2);
+    ops::write_ends(g.context(), rows, ends);
+    offsets = {ends, 2};
   }
   const auto v = g.value(e);
   const auto emitted = g.emit_rows_of(e, cols, {e});

@@ -38,6 +38,17 @@ struct adam_kernel {
   static_assert(std::same_as<Backend, backend::cpu>,
                 "device data: include <stroma/optim/adam.cuh> and compile with nvcc");
 
+  /// factors_of(parameter) gives its adam_factors. State: the two moments.
+  template <decay_coupling Coupling, class Factors, class Model, class Gradient, class... State>
+  static void update(cpu_context& ctx, const Factors& factors_of, Model& model, Gradient& gradient, State&... state) {
+    for_each_parameter(
+        [&](std::string_view, auto& p, auto& g, auto& m, auto& v) {
+          run<Coupling>(ctx, p.size(), p.data(), g.data(), m.data(), v.data(), factors_of(p));
+        },
+        model, gradient, state...);
+  }
+
+ private:
   /// One pass over a parameter and its moments; a gradient of non-const elements becomes zero.
   template <decay_coupling Coupling, class T, class G, int Lanes = native_lanes<T>>
   static void run(cpu_context& ctx, index_t count, T* parameter, G* gradient, T* first, T* second,
@@ -114,12 +125,8 @@ struct adaptive_moments {
   void update(Context& ctx, Model& model, Gradient& gradient, double learning_rate) {
     check_update("adam::step", learning_rate, model, gradient, first, second);
     ++steps;
-    for_each_parameter(
-        [&](std::string_view, auto& p, auto& g, auto& m, auto& v) {
-          adam_kernel<typename Context::backend>::template run<Coupling>(ctx, p.size(), p.data(), g.data(), m.data(),
-                                                                         v.data(), factors_of(p, learning_rate));
-        },
-        model, gradient, first, second);
+    adam_kernel<typename Context::backend>::template update<Coupling>(
+        ctx, [&](const auto& p) { return factors_of(p, learning_rate); }, model, gradient, first, second);
   }
 };
 
@@ -128,8 +135,8 @@ struct adaptive_moments {
 /// Adam with an L2 penalty, as PyTorch's Adam:
 ///   d = g + wd p,   m = beta1 m + (1 - beta1) d,   v = beta2 v + (1 - beta2) d^2,
 ///   p -= rate / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon)
-/// Cost: one fused pass over the parameters; nothing is allocated in a step. Results do not depend on the number of
-/// threads. Fields and functions: detail::adaptive_moments.
+/// Cost: one fused pass over the parameters, on a device one launch for 32 of them; nothing is allocated in a step.
+/// Results do not depend on the number of threads. Fields and functions: detail::adaptive_moments.
 /// Reference: Kingma and Ba, ICLR 2015.
 template <class Model>
 struct adam : detail::adaptive_moments<Model, detail::decay_coupling::coupled> {

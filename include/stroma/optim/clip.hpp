@@ -18,6 +18,29 @@ struct clip_kernel {
   static_assert(std::same_as<Backend, backend::cpu>,
                 "device data: include <stroma/optim/clip.cuh> and compile with nvcc");
 
+  template <class Model>
+  static double norm(cpu_context& ctx, const Model& gradient) {
+    double sum = 0;
+    for_each_parameter([&](std::string_view, const auto& d) { sum += sum_of_squares(ctx, d.size(), d.data()); },
+                       gradient);
+    return std::sqrt(sum);
+  }
+  template <class Model>
+  static void clip(cpu_context& ctx, Model& gradient, double limit, double* found) {
+    const double n = norm(ctx, gradient);
+    check::require(std::isfinite(n), "clip_global_norm", "gradient", "an infinite norm or NaN", "finite elements");
+    if (found != nullptr) *found = n;
+    if (n <= limit) return;
+    for_each_parameter(
+        [&](std::string_view, auto& d) {
+          using T = typename std::remove_reference_t<decltype(d)>::value_type;
+          scale_by<T, native_lanes<T>>(ctx, d.size(), static_cast<T>(limit / n), d.data());
+        },
+        gradient);
+  }
+  static double read(cpu_context&, const double* p) { return *p; }
+
+ private:
   /// The sum of squares, in an order that depends on the count alone.
   template <class T>
   static double sum_of_squares(cpu_context& ctx, index_t count, const T* x) {
@@ -30,12 +53,6 @@ struct clip_kernel {
     for (index_t i = 0; i < pieces; ++i) sum += sums[i];
     return sum;
   }
-  template <class T>
-  static void scale(cpu_context& ctx, index_t count, T factor, T* x) {
-    scale_by<T, native_lanes<T>>(ctx, count, factor, x);
-  }
-
- private:
   /// Blocks so short that their sums in T lose nothing, added up in double.
   template <class T>
   static double of_piece(index_t count, const T* x) {
@@ -66,35 +83,30 @@ struct clip_kernel {
 }  // namespace detail
 
 /// The Euclidean norm of all parameters of a gradient together, in double.
-/// Cost: one pass. The same bits for any number of threads.
+/// Cost: one pass. The same bits for any number of threads. Waits for the device.
 template <execution_context Context, class Model>
 [[nodiscard]] double global_norm(Context& ctx, const Model& gradient) {
-  double sum = 0;
-  for_each_parameter(
-      [&](std::string_view, const auto& d) {
-        sum += detail::clip_kernel<typename Context::backend>::sum_of_squares(ctx, d.size(), d.data());
-      },
-      gradient);
-  return std::sqrt(sum);
+  return detail::clip_kernel<typename Context::backend>::norm(ctx, gradient);
 }
 
-/// Scales a gradient by limit / norm where its global norm exceeds the limit, and returns the norm that it had.
+/// Scales a gradient by limit / norm where its global norm exceeds the limit.
 /// (PyTorch adds 1e-6 to the norm; this does not.)
 /// @param limit  above 0; infinity never clips
+/// @param norm   where the context's data lies: the norm that the gradient had; null: not wanted
 /// Cost: one pass to measure, one to scale. @throws value_error  the limit, or a gradient that is not finite
 template <execution_context Context, class Model>
-double clip_global_norm(Context& ctx, Model& gradient, double limit) {
+void clip_global_norm(Context& ctx, Model& gradient, double limit, double* norm) {
   check::positive("clip_global_norm", "limit", limit);
-  const double norm = global_norm(ctx, gradient);
-  check::require(std::isfinite(norm), "clip_global_norm", "gradient", "an infinite norm or NaN", "finite elements");
-  if (norm <= limit) return norm;
-  for_each_parameter(
-      [&](std::string_view, auto& d) {
-        using T = typename std::remove_reference_t<decltype(d)>::value_type;
-        detail::clip_kernel<typename Context::backend>::scale(ctx, d.size(), static_cast<T>(limit / norm), d.data());
-      },
-      gradient);
-  return norm;
+  detail::clip_kernel<typename Context::backend>::clip(ctx, gradient, limit, norm);
+}
+
+/// The same, and returns the norm that the gradient had, for which it waits for the device.
+template <execution_context Context, class Model>
+double clip_global_norm(Context& ctx, Model& gradient, double limit) {
+  auto scratch = ctx.workspace().open();
+  double* const norm = scratch.template take<double>(1);
+  clip_global_norm(ctx, gradient, limit, norm);
+  return detail::clip_kernel<typename Context::backend>::read(ctx, norm);
 }
 
 }  // namespace stroma

@@ -34,6 +34,15 @@ struct sgd_kernel {
   static_assert(std::same_as<Backend, backend::cpu>,
                 "device data: include <stroma/optim/sgd.cuh> and compile with nvcc");
 
+  /// factors_of(parameter) gives its sgd_factors. State: the velocity, or none.
+  template <class Factors, class Model, class Gradient, class... State>
+  static void update(cpu_context& ctx, const Factors& factors_of, Model& model, Gradient& gradient, State&... state) {
+    for_each_parameter([&](std::string_view, auto& p, auto& g,
+                           auto&... v) { run(ctx, p.size(), p.data(), g.data(), v.data()..., factors_of(p)); },
+                       model, gradient, state...);
+  }
+
+ private:
   /// One pass over a parameter and its velocity; a gradient of non-const elements becomes zero.
   template <class T, class G, int Lanes = native_lanes<T>>
   static void run(cpu_context& ctx, index_t count, T* parameter, G* gradient, T* velocity, const sgd_factors<T>& by) {
@@ -114,14 +123,10 @@ struct sgd {
     };
     if (velocity.has_value()) {
       detail::check_update("sgd::step", learning_rate, model, gradient, *velocity);
-      for_each_parameter([&](std::string_view, auto& p, auto& g,
-                             auto& v) { kernel::run(ctx, p.size(), p.data(), g.data(), v.data(), factors_of(p)); },
-                         model, gradient, *velocity);
+      kernel::update(ctx, factors_of, model, gradient, *velocity);
     } else {
       detail::check_update("sgd::step", learning_rate, model, gradient);
-      for_each_parameter(
-          [&](std::string_view, auto& p, auto& g) { kernel::run(ctx, p.size(), p.data(), g.data(), factors_of(p)); },
-          model, gradient);
+      kernel::update(ctx, factors_of, model, gradient);
     }
     ++steps;
   }

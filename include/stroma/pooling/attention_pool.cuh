@@ -43,7 +43,7 @@ struct gated_scores {
       for (index_t k = lane; k < width; k += warp_threads)
         sum += p.score_weight(h, k) * (gated ? hidden(i, k) * gate(i, k) : hidden(i, k));
       sum = warp_join(sum, add_values{});
-      if (lane == 0) e(n, h) = out_of_play ? -std::numeric_limits<T>::infinity() : sum + p.score_bias[h];
+      if (lane == 0) e(n, h) = out_of_play ? -infinity<T> : sum + p.score_bias[h];
     }
   }
 };
@@ -80,7 +80,7 @@ __global__ void __launch_bounds__(block_threads)
   if (part.count == 0) return;  // the whole block
   for (index_t h = 0; h < heads; ++h) {
     const auto i = static_cast<index_t>(threadIdx.x);
-    const T none = -std::numeric_limits<T>::infinity();
+    const T none = -infinity<T>;
     const T mine = i < part.count ? e(part.first + i, h) : none;
     const T top = block_join(mine, larger_value{}, room);
     const T w = mine == none ? T(0) : std::exp(mine - top);
@@ -89,7 +89,8 @@ __global__ void __launch_bounds__(block_threads)
     __syncthreads();
     if (col < x.cols) {
       T total = 0;
-      for (index_t r = 0; r < part.count; ++r) total += weight[r] * widen<T>(x(part.first + r, col));
+      for (index_t r = 0; r < part.count; ++r)
+        if (weight[r] != T(0)) total += weight[r] * widen<T>(x(part.first + r, col));  // a masked row may hold anything
       out.rows[(p * heads + h) * x.cols + col] = total;
     }
     if (col == 0) {
@@ -114,7 +115,7 @@ struct join_pool {
   __device__ void operator()(index_t i) const {
     const index_t features = slide.cols / heads, b = i / slide.cols, h = i % slide.cols / features, j = i % features;
     const index_t first = parts.first_of_segment[b], last = parts.first_of_segment[b + 1];
-    T highest = -std::numeric_limits<T>::infinity();
+    T highest = -infinity<T>;
     for (index_t p = first; p < last; ++p) highest = larger_value{}(highest, partial.top[p * heads + h]);
     double weights = 0, sum = 0;
     for (index_t p = first; p < last; ++p) {
@@ -308,8 +309,8 @@ struct attention_kernel<backend::cuda> {
                                  static_cast<T>(1 - options.dropout),
                                  {options.hidden_key, options.dropout},
                                  {options.gate_key, options.dropout}});
-    through(ctx, out.hidden, x, to.hidden_weight, to.hidden_bias);
-    if (p.gate_weight.data != nullptr) through(ctx, out.gate, x, to.gate_weight, to.gate_bias);
+    through(ctx, device_matrix<const T>(out.hidden), x, to.hidden_weight, to.hidden_bias);
+    if (p.gate_weight.data != nullptr) through(ctx, device_matrix<const T>(out.gate), x, to.gate_weight, to.gate_bias);
     if (gradients.instances.data == nullptr) return;
     const device_matrix<const T> d_hidden = out.hidden, d_gate = out.gate;
     if (fresh) ops::gemm(ctx, d_hidden, p.hidden_weight, gradients.instances);

@@ -10,11 +10,13 @@
 
 namespace stroma {
 
-struct log_sum_exp_pool_options {
-  double sharpness = 1;                    ///< r, above 0: towards 0 the mean, towards infinity the maximum
-  vector_view<const std::uint8_t> mask{};  ///< [N], 0 leaves an instance out; empty: all take part
-  bool check_values = true;                ///< features must be finite
+template <class Space>
+struct log_sum_exp_pool_options_in {
+  double sharpness = 1;                           ///< r, above 0: towards 0 the mean, towards infinity the maximum
+  vector_view<const std::uint8_t, Space> mask{};  ///< [N], 0 leaves an instance out; empty: all take part
+  bool check_values = true;                       ///< features must be finite
 };
+using log_sum_exp_pool_options = log_sum_exp_pool_options_in<host_space>;
 
 namespace detail {
 
@@ -122,7 +124,8 @@ inline void check_sharpness(std::string_view function, double sharpness) {
 /// Reference: Pinheiro and Collobert 2015.
 template <execution_context Context, bag_like Bags, matrix_like Y>
   requires same_space<Context, Bags, Y> && (std::same_as<scalar_of<Bags>, scalar_of<Y>> || is_narrow<scalar_of<Bags>>)
-void log_sum_exp_pool(Context& ctx, const Bags& bags, Y&& out, const log_sum_exp_pool_options& options = {}) {
+void log_sum_exp_pool(Context& ctx, const Bags& bags, Y&& out,
+                      const log_sum_exp_pool_options_in<space_of<Bags>>& options = {}) {
   const auto x = as_const_view(bags);
   const matrix_view<scalar_of<Y>, typename Context::space> y = as_view(out);
   detail::check_sharpness("log_sum_exp_pool", options.sharpness);
@@ -146,7 +149,7 @@ template <execution_context Context, bag_like Bags, class T>
   requires same_space<Context, Bags>
 void log_sum_exp_pool_backward(Context& ctx, const Bags& bags,
                                const log_sum_exp_pool_gradients<T, space_of<Bags>>& gradients,
-                               const log_sum_exp_pool_options& options = {}) {
+                               const log_sum_exp_pool_options_in<space_of<Bags>>& options = {}) {
   constexpr auto name = "log_sum_exp_pool_backward";
   const auto x = as_const_view(bags);
   detail::check_sharpness(name, options.sharpness);
@@ -161,7 +164,8 @@ void log_sum_exp_pool_backward(Context& ctx, const Bags& bags,
 /// Recorded on a graph: instances [N, D] with the offsets of their bags, or one bag, to [B, D]. In inference a chain of
 /// verbs that work row by row is evaluated here, tile by tile, and never stored.
 template <class T, class Backend>
-node log_sum_exp_pool(graph<T, Backend>& g, node instances, const log_sum_exp_pool_options& options = {}) {
+node log_sum_exp_pool(graph<T, Backend>& g, node instances,
+                      const log_sum_exp_pool_options_in<typename Backend::space>& options = {}) {
   using kernel = detail::log_sum_exp_pool_kernel<Backend>;
   const auto extents = g.shape(instances);
   const auto offsets = detail::offsets_of(g, instances);

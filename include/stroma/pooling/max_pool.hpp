@@ -8,10 +8,12 @@
 
 namespace stroma {
 
-struct max_pool_options {
-  vector_view<const std::uint8_t> mask{};  ///< [N], 0 leaves an instance out; empty: all take part
-  bool check_values = true;                ///< features must be finite
+template <class Space>
+struct max_pool_options_in {
+  vector_view<const std::uint8_t, Space> mask{};  ///< [N], 0 leaves an instance out; empty: all take part
+  bool check_values = true;                       ///< features must be finite
 };
+using max_pool_options = max_pool_options_in<host_space>;
 
 /// What max_pool gives: the maxima, and where they were found.
 template <class T, class Space = host_space>
@@ -29,8 +31,7 @@ struct max_pool_kernel {
 
   /// Of two candidates in order the later, where it is larger, or the first NaN.
   template <class T, class Packet>
-  static EIGEN_STRONG_INLINE Packet choose(const Packet& x, const Packet& best, const Packet& if_x,
-                                           const Packet& if_best) {
+  static Packet choose(const Packet& x, const Packet& best, const Packet& if_x, const Packet& if_best) {
     using s = simd<T>;
     const Packet larger = s::select(s::less(best, x), if_x, if_best);
     return s::select(s::equal(best, best), s::select(s::equal(x, x), larger, if_x), if_best);
@@ -94,6 +95,13 @@ struct max_pool_kernel {
       }
     });
   }
+  static void check_first(cpu_context&, matrix_view<const index_t> first, index_t rows) {
+    for (index_t b = 0; b < first.rows; ++b)
+      for (index_t j = 0; j < first.cols; ++j)
+        if (first(b, j) < 0 || first(b, j) >= rows)
+          throw value_error(error_message("max_pool_backward", "first", std::to_string(first(b, j)),
+                                          "0 to " + std::to_string(rows - 1)));
+  }
   template <class T>
   static void backward(cpu_context&, matrix_view<const index_t> first, matrix_view<const T> d_out, matrix_view<T> d_x) {
     for (index_t b = 0; b < first.rows; ++b)
@@ -114,7 +122,7 @@ struct max_pool_kernel {
 template <execution_context Context, bag_like Bags, class T>
   requires same_space<Context, Bags> && (std::same_as<scalar_of<Bags>, T> || is_narrow<scalar_of<Bags>>)
 void max_pool(Context& ctx, const Bags& bags, const max_pool_output<T, space_of<Bags>>& out,
-              const max_pool_options& options = {}) {
+              const max_pool_options_in<space_of<Bags>>& options = {}) {
   const auto x = as_const_view(bags);
   detail::check_pool(ctx, "max_pool", x.offsets, x.instances.rows, x.instances.cols, out.value, options.mask);
   if (out.first.data != nullptr) check::shape("max_pool", "first", out.first, out.value.rows, out.value.cols);
@@ -124,7 +132,7 @@ void max_pool(Context& ctx, const Bags& bags, const max_pool_output<T, space_of<
 /// The maxima alone.
 template <execution_context Context, bag_like Bags, matrix_like Y>
   requires same_space<Context, Bags, Y> && (std::same_as<scalar_of<Bags>, scalar_of<Y>> || is_narrow<scalar_of<Bags>>)
-void max_pool(Context& ctx, const Bags& bags, Y&& out, const max_pool_options& options = {}) {
+void max_pool(Context& ctx, const Bags& bags, Y&& out, const max_pool_options_in<space_of<Bags>>& options = {}) {
   const matrix_view<scalar_of<Y>, typename Context::space> y = as_view(out);
   max_pool(ctx, bags, max_pool_output<scalar_of<Y>, typename Context::space>{y, {}}, options);
 }
@@ -141,19 +149,15 @@ void max_pool_backward(Context& ctx, const First& first, const D& d_out, Gradien
   const matrix_view<scalar_of<Gradients>, typename Context::space> target = as_view(d_x);
   check::shape("max_pool_backward", "first", at, d.rows, d.cols);
   check::columns("max_pool_backward", "d_x", target.cols, d.cols, "the columns of d_out");
-  if constexpr (std::same_as<typename Context::space, host_space>)
-    for (index_t b = 0; b < at.rows; ++b)
-      for (index_t j = 0; j < at.cols; ++j)
-        if (at(b, j) < 0 || at(b, j) >= target.rows)
-          throw value_error(error_message("max_pool_backward", "first", std::to_string(at(b, j)),
-                                          "0 to " + std::to_string(target.rows - 1)));
-  detail::max_pool_kernel<typename Context::backend>::backward(ctx, at, d, target);
+  using kernel = detail::max_pool_kernel<typename Context::backend>;
+  kernel::check_first(ctx, at, target.rows);
+  kernel::backward(ctx, at, d, target);
 }
 
 /// Recorded on a graph: instances [N, D] with the offsets of their bags, or one bag, to [B, D]. In inference a chain of
 /// verbs that work row by row is evaluated here, tile by tile, and never stored.
 template <class T, class Backend>
-node max_pool(graph<T, Backend>& g, node instances, const max_pool_options& options = {}) {
+node max_pool(graph<T, Backend>& g, node instances, const max_pool_options_in<typename Backend::space>& options = {}) {
   using kernel = detail::max_pool_kernel<Backend>;
   using space = typename Backend::space;
   const auto extents = g.shape(instances);

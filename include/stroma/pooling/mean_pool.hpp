@@ -8,10 +8,12 @@
 
 namespace stroma {
 
-struct mean_pool_options {
-  vector_view<const std::uint8_t> mask{};  ///< [N], 0 leaves an instance out; empty: all take part
-  bool check_values = true;                ///< features must be finite
+template <class Space>
+struct mean_pool_options_in {
+  vector_view<const std::uint8_t, Space> mask{};  ///< [N], 0 leaves an instance out; empty: all take part
+  bool check_values = true;                       ///< features must be finite
 };
+using mean_pool_options = mean_pool_options_in<host_space>;
 
 namespace detail {
 
@@ -71,7 +73,7 @@ struct mean_pool_kernel {
 /// features that are not finite (unless options.check_values is false)
 template <execution_context Context, bag_like Bags, matrix_like Y>
   requires same_space<Context, Bags, Y> && (std::same_as<scalar_of<Bags>, scalar_of<Y>> || is_narrow<scalar_of<Bags>>)
-void mean_pool(Context& ctx, const Bags& bags, Y&& out, const mean_pool_options& options = {}) {
+void mean_pool(Context& ctx, const Bags& bags, Y&& out, const mean_pool_options_in<space_of<Bags>>& options = {}) {
   const auto x = as_const_view(bags);
   const matrix_view<scalar_of<Y>, typename Context::space> y = as_view(out);
   detail::check_pool(ctx, "mean_pool", x.offsets, x.instances.rows, x.instances.cols, y, options.mask);
@@ -84,7 +86,8 @@ void mean_pool(Context& ctx, const Bags& bags, Y&& out, const mean_pool_options&
 /// Cost: O(N D).   @throws shape_error, value_error
 template <execution_context Context, matrix_like D, bag_like Gradients>
   requires same_space<Context, D, Gradients> && std::same_as<scalar_of<D>, scalar_of<Gradients>>
-void mean_pool_backward(Context& ctx, const D& d_out, Gradients&& d_bags, const mean_pool_options& options = {}) {
+void mean_pool_backward(Context& ctx, const D& d_out, Gradients&& d_bags,
+                        const mean_pool_options_in<space_of<D>>& options = {}) {
   const auto d = as_const_view(d_out);
   const bag_view<scalar_of<Gradients>, typename Context::space> target = as_view(d_bags);
   using checks = value_checks<typename Context::backend>;
@@ -97,7 +100,8 @@ void mean_pool_backward(Context& ctx, const D& d_out, Gradients&& d_bags, const 
 /// Recorded on a graph: instances [N, D] with the offsets of their bags, or one bag, to [B, D]. In inference a chain of
 /// verbs that work row by row is evaluated here, tile by tile, and never stored.
 template <class T, class Backend>
-node mean_pool(graph<T, Backend>& g, node instances, const mean_pool_options& options = {}) {
+node mean_pool(graph<T, Backend>& g, node instances,
+               const mean_pool_options_in<typename Backend::space>& options = {}) {
   using kernel = detail::mean_pool_kernel<Backend>;
   const auto extents = g.shape(instances);
   const auto offsets = detail::offsets_of(g, instances);

@@ -16,41 +16,59 @@ struct discrete_hazard_options {
 
 namespace detail {
 
+/// A patient: its logits, the bin of its last follow-up, and whether it died there.
+template <class T, class Space>
+struct hazard_row {
+  vector_view<const T, Space> logit;
+  index_t last;
+  bool died;
+  double share;  ///< of its loss that counts
+
+  STROMA_HOST_DEVICE hazard_row(vector_view<const T, Space> z, index_t bin, bool event, double alpha)
+      : logit(z), last(bin), died(event), share(event ? 1 : 1 - alpha) {}
+
+  [[nodiscard]] STROMA_HOST_DEVICE double loss() const {
+    double survived = 0;
+    for (index_t k = 0; k < last; ++k) survived += softplus(static_cast<double>(logit[k]));
+    const auto z = static_cast<double>(logit[last]);
+    return share * (survived + softplus(died ? -z : z));
+  }
+  /// In bin k <= last, without the share.
+  [[nodiscard]] STROMA_HOST_DEVICE double derivative(index_t k) const {
+    const auto z = static_cast<double>(logit[k]);
+    return died && k == last ? -logistic(-z) : logistic(z);
+  }
+};
+
 template <class Backend>
 struct discrete_hazard_kernel {
   static_assert(std::same_as<Backend, backend::cpu>,
                 "device data: include <stroma/survival/discrete_hazard.cuh> and compile with nvcc");
 
-  static double scale(const discrete_hazard_options& options, index_t rows) {
-    return options.reduce == reduction::sum || rows == 0 ? 1 : 1 / static_cast<double>(rows);
+  template <class T, class Bins, class Events>
+  static hazard_row<T, host_space> row_of(matrix_view<const T> logit, vector_view<const Bins> bin,
+                                          vector_view<const Events> event, index_t r,
+                                          const discrete_hazard_options& options) {
+    return {logit.row(r), static_cast<index_t>(bin[r]), event[r] != Events(0), options.alpha};
   }
 
   template <class T, class Bins, class Events>
   static void forward(cpu_context&, matrix_view<const T> logit, vector_view<const Bins> bin,
                       vector_view<const Events> event, T* value, const discrete_hazard_options& options) {
     double sum = 0;
-    for (index_t r = 0; r < logit.rows; ++r) {
-      const auto last = static_cast<index_t>(bin[r]);
-      double survived = 0;
-      for (index_t k = 0; k < last; ++k) survived += softplus(static_cast<double>(logit(r, k)));
-      const auto z = static_cast<double>(logit(r, last));
-      sum += event[r] != Events(0) ? survived + softplus(-z) : (1 - options.alpha) * (survived + softplus(z));
-    }
-    *value = static_cast<T>(scale(options, logit.rows) * sum);
+    for (index_t r = 0; r < logit.rows; ++r) sum += row_of(logit, bin, event, r, options).loss();
+    *value = static_cast<T>(reduction_scale(options.reduce, logit.rows) * sum);
   }
 
   template <class T, class Bins, class Events>
   static void backward(cpu_context&, matrix_view<const T> logit, vector_view<const Bins> bin,
                        vector_view<const Events> event, const T* d_value, matrix_view<T> d_logit,
                        const discrete_hazard_options& options) {
-    const double seed = static_cast<double>(*d_value) * scale(options, logit.rows);
+    const double seed = static_cast<double>(*d_value) * reduction_scale(options.reduce, logit.rows);
     for (index_t r = 0; r < logit.rows; ++r) {
-      const auto last = static_cast<index_t>(bin[r]);
-      const bool died = event[r] != Events(0);
-      const double factor = died ? seed : (1 - options.alpha) * seed;
-      for (index_t k = 0; k < last + (died ? 0 : 1); ++k)
-        d_logit(r, k) += static_cast<T>(factor * logistic(static_cast<double>(logit(r, k))));
-      if (died) d_logit(r, last) -= static_cast<T>(factor * logistic(-static_cast<double>(logit(r, last))));
+      const auto row = row_of(logit, bin, event, r, options);
+      const double factor = seed * row.share;
+      for (index_t k = 0; k <= row.last; ++k) d_logit(r, k) += static_cast<T>(factor * row.derivative(k));
     }
   }
 

@@ -1,7 +1,6 @@
 #pragma once
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include <stroma/autodiff/graph.hpp>
 #include <stroma/core/loss.hpp>
@@ -18,66 +17,76 @@ struct discrete_incidence_options {
 
 namespace detail {
 
+/// A row's bins in two parts: [first, last) can be the bin of death, the others cannot. Its loss is
+/// -log P(inside) = softplus(outside - inside), each the log of a sum of exp, so nothing cancels.
+template <class T, class Space>
+struct incidence_row {
+  vector_view<const T, Space> logit;
+  index_t first, last;
+  double share;  ///< of its loss that counts
+  double inside, outside;
+
+  STROMA_HOST_DEVICE incidence_row(vector_view<const T, Space> z, index_t bin, bool died, double alpha)
+      : logit(z), first(died ? bin : bin + 1), last(died ? bin + 1 : z.size), share(died ? 1 : 1 - alpha) {
+    const double none = -HUGE_VAL;
+    double high_in = none, high_out = none, in = 0, out = 0;
+    for (index_t k = 0; k < z.size; ++k) {
+      double& high = is_inside(k) ? high_in : high_out;
+      const auto x = static_cast<double>(z[k]);
+      high = high < x ? x : high;
+    }
+    for (index_t k = 0; k < z.size; ++k)
+      (is_inside(k) ? in : out) += std::exp(static_cast<double>(z[k]) - (is_inside(k) ? high_in : high_out));
+    inside = in > 0 ? high_in + std::log(in) : none;
+    outside = out > 0 ? high_out + std::log(out) : none;
+  }
+  [[nodiscard]] STROMA_HOST_DEVICE bool is_inside(index_t k) const { return k >= first && k < last; }
+  /// Censored in the last bin.
+  [[nodiscard]] STROMA_HOST_DEVICE bool constant() const { return first == last; }
+
+  [[nodiscard]] STROMA_HOST_DEVICE double loss(double beyond_last_bin) const {
+    return share * (constant() ? -std::log(beyond_last_bin) : softplus(outside - inside));
+  }
+  /// seed times the derivative in bin k is factor times this; not of a constant.
+  [[nodiscard]] STROMA_HOST_DEVICE double factor(double seed) const {
+    return seed * share * logistic(outside - inside);
+  }
+  [[nodiscard]] STROMA_HOST_DEVICE double derivative(double factor, index_t k) const {
+    const double part = std::exp(static_cast<double>(logit[k]) - (is_inside(k) ? inside : outside));
+    return is_inside(k) ? -factor * part : factor * part;
+  }
+};
+
 template <class Backend>
 struct discrete_incidence_kernel {
   static_assert(std::same_as<Backend, backend::cpu>,
                 "device data: include <stroma/survival/discrete_incidence.cuh> and compile with nvcc");
 
-  static double scale(const discrete_incidence_options& options, index_t rows) {
-    return options.reduce == reduction::sum || rows == 0 ? 1 : 1 / static_cast<double>(rows);
-  }
-
-  /// A row's bins in two parts: [first, last) can be the bin of death, the others cannot. Its loss is
-  /// -log P(inside) = softplus(outside - inside), each the log of a sum of exp, so nothing cancels.
-  struct split {
-    index_t first, last;
-    double factor, inside, outside;
-    [[nodiscard]] bool constant() const { return first == last; }
-  };
-  template <class T>
-  static split split_row(vector_view<const T> z, index_t bin, bool died, const discrete_incidence_options& options) {
-    split s{died ? bin : bin + 1, died ? bin + 1 : z.size, died ? 1 : 1 - options.alpha, 0, 0};
-    constexpr double none = -std::numeric_limits<double>::infinity();
-    double high_in = none, high_out = none, in = 0, out = 0;
-    for (index_t k = 0; k < z.size; ++k) {
-      double& high = k >= s.first && k < s.last ? high_in : high_out;
-      high = std::max(high, static_cast<double>(z[k]));
-    }
-    for (index_t k = 0; k < z.size; ++k) {
-      const bool inside = k >= s.first && k < s.last;
-      (inside ? in : out) += std::exp(static_cast<double>(z[k]) - (inside ? high_in : high_out));
-    }
-    s.inside = in > 0 ? high_in + std::log(in) : none;
-    s.outside = out > 0 ? high_out + std::log(out) : none;
-    return s;
+  template <class T, class Bins, class Events>
+  static incidence_row<T, host_space> row_of(matrix_view<const T> logit, vector_view<const Bins> bin,
+                                             vector_view<const Events> event, index_t r,
+                                             const discrete_incidence_options& options) {
+    return {logit.row(r), static_cast<index_t>(bin[r]), event[r] != Events(0), options.alpha};
   }
 
   template <class T, class Bins, class Events>
   static void forward(cpu_context&, matrix_view<const T> logit, vector_view<const Bins> bin,
                       vector_view<const Events> event, T* value, const discrete_incidence_options& options) {
     double sum = 0;
-    for (index_t r = 0; r < logit.rows; ++r) {
-      const auto s = split_row(logit.row(r), static_cast<index_t>(bin[r]), event[r] != Events(0), options);
-      sum += s.factor * (s.constant() ? -std::log(options.beyond_last_bin) : softplus(s.outside - s.inside));
-    }
-    *value = static_cast<T>(scale(options, logit.rows) * sum);
+    for (index_t r = 0; r < logit.rows; ++r) sum += row_of(logit, bin, event, r, options).loss(options.beyond_last_bin);
+    *value = static_cast<T>(reduction_scale(options.reduce, logit.rows) * sum);
   }
 
   template <class T, class Bins, class Events>
   static void backward(cpu_context&, matrix_view<const T> logit, vector_view<const Bins> bin,
                        vector_view<const Events> event, const T* d_value, matrix_view<T> d_logit,
                        const discrete_incidence_options& options) {
-    const double seed = static_cast<double>(*d_value) * scale(options, logit.rows);
+    const double seed = static_cast<double>(*d_value) * reduction_scale(options.reduce, logit.rows);
     for (index_t r = 0; r < logit.rows; ++r) {
-      const auto z = logit.row(r);
-      const auto s = split_row(z, static_cast<index_t>(bin[r]), event[r] != Events(0), options);
-      if (s.constant()) continue;
-      const double factor = seed * s.factor * logistic(s.outside - s.inside);
-      for (index_t k = 0; k < z.size; ++k) {
-        const bool inside = k >= s.first && k < s.last;
-        const double share = std::exp(static_cast<double>(z[k]) - (inside ? s.inside : s.outside));
-        d_logit(r, k) += static_cast<T>(inside ? -factor * share : factor * share);
-      }
+      const auto row = row_of(logit, bin, event, r, options);
+      if (row.constant()) continue;
+      const double factor = row.factor(seed);
+      for (index_t k = 0; k < logit.cols; ++k) d_logit(r, k) += static_cast<T>(row.derivative(factor, k));
     }
   }
 };

@@ -165,7 +165,7 @@ void train(Context& ctx, training_state<Model, Optimizer>& state, std::span<cons
       const double rate = options.learning_rate(state.step);
       const double sum = detail::add_batch_gradient(g, state, batch, loss);
       if (options.largest_norm < std::numeric_limits<double>::infinity())
-        clip_global_norm(ctx, gradient, options.largest_norm);
+        clip_global_norm(ctx, gradient, options.largest_norm, nullptr);
       state.optimizer.step_and_clear(ctx, state.model, gradient, rate);
       state.bag += static_cast<std::int64_t>(batch.size());
       state.presented += static_cast<std::int64_t>(batch.size());

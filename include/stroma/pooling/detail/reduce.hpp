@@ -10,7 +10,8 @@
 /// What the poolings without parameters share: a walk over the instances that take part, and their number.
 namespace stroma::detail {
 
-[[nodiscard]] inline bool takes_part(vector_view<const std::uint8_t> mask, index_t instance) {
+template <class Space>
+[[nodiscard]] STROMA_HOST_DEVICE bool takes_part(const vector_view<const std::uint8_t, Space>& mask, index_t instance) {
   return mask.size == 0 || mask[instance] != 0;
 }
 
@@ -43,11 +44,13 @@ void check_instance(std::string_view function, index_t cols, const T* row, index
 }
 
 /// What a pooling is asked for, in one piece for the kernels.
-struct pool_request {
+template <class Space>
+struct pool_request_in {
   std::string_view function;
-  vector_view<const std::uint8_t> mask;
+  vector_view<const std::uint8_t, Space> mask;
   bool check_values;
 };
+using pool_request = pool_request_in<host_space>;
 
 /// tile(number of the part, rows of the part [rows, D] in T with unit columns, f) for every part of every bag, in
 /// parallel; f(g) calls g(row of the part, its features) for the instances that take part.

@@ -1,0 +1,73 @@
+#include <stroma/survival/discrete_hazard.cuh>
+
+#include "cuda/survival/discrete_cases.hpp"
+
+using namespace stroma_test;
+
+namespace {
+
+struct discrete_hazard_case {
+  static constexpr index_t widths[] = {1, 4, 37};
+  static constexpr int variants = 2;
+  static constexpr std::uint64_t kernels = 2, backward_kernels = 1;
+  static stroma::discrete_hazard_options options(int variant, bool check_values) {
+    return {.alpha = variant == 0 ? 0.0 : 0.3,
+            .reduce = variant == 0 ? stroma::reduction::mean : stroma::reduction::sum,
+            .check_values = check_values};
+  }
+  template <class T>
+  static auto side(index_t rows, index_t width) {
+    return discrete_side(rows, width);
+  }
+  template <class Context, class X, class Side, class T>
+  static void forward(Context& ctx, const X& x, const Side& side, T* value, int variant, bool check_values) {
+    stroma::discrete_hazard(ctx, x, std::get<0>(side), std::get<1>(side), value, options(variant, check_values));
+  }
+  template <class Context, class X, class Side, class T, class D>
+  static void backward(Context& ctx, const X& x, const Side& side, const T* d_value, D d_x, int variant) {
+    stroma::discrete_hazard_backward(ctx, x, std::get<0>(side), std::get<1>(side), d_value, d_x,
+                                     options(variant, false));
+  }
+  template <class Graph, class Side>
+  static stroma::node record(Graph& g, stroma::node x, const Side& side, int variant) {
+    return stroma::discrete_hazard(g, x, std::get<0>(side), std::get<1>(side), options(variant, true));
+  }
+};
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("cuda: discrete_hazard: values and gradients are the host's", T, float, double) {
+  check_loss_values_and_gradients<discrete_hazard_case, T>();
+}
+TEST_CASE_TEMPLATE("cuda: discrete_hazard: recorded", T, float, double) {
+  check_recorded_loss<discrete_hazard_case, T>();
+}
+TEST_CASE_TEMPLATE("cuda: discrete_hazard: without a patient it is 0", T, float, double) {
+  check_empty_loss<discrete_hazard_case, T>();
+}
+TEST_CASE("cuda: discrete_hazard: few launches; the second call allocates nothing") {
+  check_loss_cost<discrete_hazard_case>();
+}
+TEST_CASE_TEMPLATE("cuda: discrete_hazard: bad values touch no memory out of bounds", T, float, double) {
+  check_loss_of_bad_input<discrete_hazard_case, T>();
+  check_bad_bins_and_events<discrete_hazard_case, T>();
+}
+TEST_CASE_TEMPLATE("cuda: discrete_hazard: curves and risks are the host's", T, float, double) {
+  stroma::cpu_context host;
+  stroma::cuda_context ctx;
+  for (const index_t rows : {0, 1, 33, 300})
+    for (const layout how : layouts) {
+      const auto z = normal_matrix<T>(rows, 7, 1, 3);
+      stroma::array<T, 2> curve(rows, 7);
+      stroma::array<T, 1> risk(rows);
+      stroma::survival_curve(host, z, curve);
+      stroma::expected_lifetime_risk(host, z, risk);
+      laid_out_on_device<T> device_z(ctx, stroma::as_const_view(z), how);
+      device_vector<T> device_risk(rows);
+      stroma::expected_lifetime_risk(ctx, device_z.view(), device_risk);
+      CHECK(device_error_of_sum(ctx, device_risk, risk, 7, 7) <= 1);
+      stroma::survival_curve(ctx, device_z.view(), device_z.view());  // in place
+      CHECK(error_of_sum(device_z.elements(ctx), curve, 7, 1) <= 1);
+      CHECK(device_z.gaps_untouched(ctx));
+    }
+}
