@@ -1,8 +1,8 @@
 #pragma once
 
-/// Everything that computes, for a host compiler with Eigen alone. Files (bags, tables, safetensors, checkpoints) are in
-/// <stroma/io.hpp>: they need <filesystem> and cost as much compiler time as half of the rest. What needs more than Eigen is
-/// included by itself: <stroma/adapt/xtensor.hpp> and <stroma/io/npy.hpp> with the target stroma::xtensor.
+/// Everything that computes, for a host compiler with Eigen alone. Files (bags, tables, safetensors, checkpoints) are
+/// in <stroma/io.hpp>: they need <filesystem> and cost as much compiler time as half of the rest. What needs more than
+/// Eigen is included by itself: <stroma/adapt/xtensor.hpp> and <stroma/io/npy.hpp> with the target stroma::xtensor.
 
 #include <stroma/adapt/eigen.hpp>
 #include <stroma/adapt/std.hpp>

@@ -6,8 +6,8 @@
 
 #include "matrices.hpp"
 
-/// Both sides of a test that compares a device with the host. Where the tests are built by a host compiler the device is
-/// emulated; where nvcc builds them and there is none, they say that they were skipped.
+/// Both sides of a test that compares a device with the host. Where the tests are built by a host compiler the device
+/// is emulated; where nvcc builds them and there is none, they say that they were skipped.
 namespace stroma_test {
 
 template <class T>

@@ -53,6 +53,19 @@ struct discretise_kernel {
       edge[b] = static_cast<Edges>(observed[below] + rest * (observed[above] - observed[below]));
     }
   }
+
+  template <class Edges>
+  static void equal_widths(cpu_context&, double last, vector_view<Edges> edge) {
+    for (index_t b = 0; b < edge.size; ++b)
+      edge[b] = static_cast<Edges>(last * static_cast<double>(b + 1) / static_cast<double>(edge.size + 1));
+  }
+  template <class Edges>
+  static void check_rising(cpu_context&, vector_view<const Edges> edge) {
+    for (index_t i = 1; i < edge.size; ++i)
+      if (edge[i] < edge[i - 1])
+        throw value_error(
+            error_message("discretise", "edge", "a fall at " + std::to_string(i), "edges that never fall"));
+  }
 };
 
 }  // namespace detail
@@ -61,12 +74,10 @@ struct discretise_kernel {
 /// @param last the end of the last bin, above 0, in the unit of time   @param edge [bins - 1], overwritten
 /// @throws value_error
 template <execution_context Context, vector_like Edges>
-  requires same_space<Context, Edges> && std::same_as<typename Context::space, host_space>
-void equal_width_edges(Context&, double last, Edges&& edge) {
-  const auto e = as_view(edge);
+  requires same_space<Context, Edges>
+void equal_width_edges(Context& ctx, double last, Edges&& edge) {
   check::positive("equal_width_edges", "last", last);
-  for (index_t b = 0; b < e.size; ++b)
-    e[b] = static_cast<scalar_of<Edges>>(last * static_cast<double>(b + 1) / static_cast<double>(e.size + 1));
+  detail::discretise_kernel<typename Context::backend>::equal_widths(ctx, last, as_view(edge));
 }
 
 /// Inner edges of bins that hold equally many observed events: quantiles (b + 1) / bins of their times, linear between
@@ -102,16 +113,14 @@ void discretise(Context& ctx, const Times& time, const Edges& edge, Bins&& bin,
   const auto e = as_const_view(edge);
   const auto b = as_view(bin);
   check::same_length(name, "bin", b, "time", t);
-  if constexpr (std::same_as<typename Context::space, host_space>) {
-    if (options.check_values) {
-      check::follow_up(name, "time", t);
-      check::finite(name, "edge", e);
-      for (index_t i = 1; i < e.size; ++i)
-        if (e[i] < e[i - 1])
-          throw value_error(error_message(name, "edge", "a fall at " + std::to_string(i), "edges that never fall"));
-    }
+  using kernel = detail::discretise_kernel<typename Context::backend>;
+  using checks = value_checks<typename Context::backend>;
+  if (options.check_values) {
+    checks::follow_up(ctx, name, "time", t);
+    checks::finite(ctx, name, "edge", e);
+    kernel::check_rising(ctx, e);
   }
-  detail::discretise_kernel<typename Context::backend>::run(ctx, t, e, b);
+  kernel::run(ctx, t, e, b);
 }
 
 }  // namespace stroma

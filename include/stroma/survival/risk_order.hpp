@@ -1,13 +1,15 @@
 #pragma once
 #include <algorithm>
-#include <bit>
+#include <concepts>
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 
 #include <stroma/backend/checks.hpp>
 #include <stroma/core/array.hpp>
 #include <stroma/core/check.hpp>
 #include <stroma/core/context.hpp>
+#include <stroma/core/half.hpp>
 #include <stroma/core/loss.hpp>
 
 namespace stroma {
@@ -20,8 +22,8 @@ namespace detail {
 
 /// An unsigned number that orders as the double does. -0 equals 0, and NaN has a place too, so that sorting stays
 /// well defined when values are not checked.
-[[nodiscard]] constexpr std::uint64_t ordered_key(double x) {
-  const auto bits = std::bit_cast<std::uint64_t>(x + 0.0);
+[[nodiscard]] STROMA_HOST_DEVICE constexpr std::uint64_t ordered_key(double x) {
+  const auto bits = bits_as<std::uint64_t>(x + 0.0);
   return (bits >> 63) != 0 ? ~bits : bits | (std::uint64_t{1} << 63);
 }
 
@@ -72,10 +74,25 @@ struct risk_plan {
   const double* weight{};   ///< [rows] by position, or null: all 1
 };
 
+struct risk_counts {
+  index_t groups, events;
+};
+/// On a device the host does not know how many groups there are: kernels are started for as many as rows.
+template <>
+struct risk_plan<device_space> {
+  index_t rows{};
+  const index_t *row{}, *first{}, *deaths{};
+  const double* weight{};
+  const index_t* group{};       ///< [rows] the group of a position
+  const risk_counts* counts{};  ///< one, on the device
+};
+
 /// Where a plan is written: room for as many groups as rows.
 struct risk_plan_memory {
   index_t *row, *first, *deaths;
   double* weight;
+  index_t* group{};  ///< for a device, and so the counts
+  risk_counts* counts{};
 };
 
 template <class Backend>
@@ -130,8 +147,12 @@ void check_follow_up(Context& ctx, std::string_view function, const Times& time,
 /// A plan in scratch memory, for calls that are given times and events.
 template <class Context, class Frame, class Times, class Events>
 [[nodiscard]] plan_of<Context> scratch_plan(Context& ctx, Frame& scratch, const Times& time, const Events& event) {
-  const risk_plan_memory to{scratch.template take<index_t>(time.size), scratch.template take<index_t>(time.size + 1),
-                            scratch.template take<index_t>(time.size), nullptr};
+  risk_plan_memory to{scratch.template take<index_t>(time.size), scratch.template take<index_t>(time.size + 1),
+                      scratch.template take<index_t>(time.size), nullptr};
+  if constexpr (!std::same_as<typename Context::space, host_space>) {
+    to.group = scratch.template take<index_t>(time.size);
+    to.counts = scratch.template take<risk_counts>(1);
+  }
   return risk_order_kernel<typename Context::backend>::run(ctx, time, event,
                                                            vector_view<const double, typename Context::space>{}, to);
 }
@@ -149,17 +170,19 @@ template <class Context, class Frame, class Times, class Events>
 /// @throws shape_error, value_error
 template <class Backend = backend::cpu>
 class risk_order {
+  static constexpr bool on_host = std::same_as<typename Backend::space, host_space>;
+
  public:
   using space = typename Backend::space;
 
   risk_order() = default;
   template <execution_context Context, vector_like Times, vector_like Events>
-    requires same_space<Context, Times, Events>
+    requires same_space<Context, Times, Events> && std::same_as<typename Context::backend, Backend>
   risk_order(Context& ctx, const Times& time, const Events& event, const risk_order_options& options = {}) {
     remake(ctx, time, event, options);
   }
   template <execution_context Context, vector_like Times, vector_like Events, vector_like Weights>
-    requires same_space<Context, Times, Events, Weights>
+    requires same_space<Context, Times, Events, Weights> && std::same_as<typename Context::backend, Backend>
   risk_order(Context& ctx, const Times& time, const Events& event, const Weights& weight,
              const risk_order_options& options = {}) {
     remake(ctx, time, event, weight, options);
@@ -167,12 +190,12 @@ class risk_order {
 
   /// Another cohort, or the same one later, in the same memory.
   template <execution_context Context, vector_like Times, vector_like Events>
-    requires same_space<Context, Times, Events>
+    requires same_space<Context, Times, Events> && std::same_as<typename Context::backend, Backend>
   void remake(Context& ctx, const Times& time, const Events& event, const risk_order_options& options = {}) {
     make(ctx, as_const_view(time), as_const_view(event), vector_view<const double, space>{}, options);
   }
   template <execution_context Context, vector_like Times, vector_like Events, vector_like Weights>
-    requires same_space<Context, Times, Events, Weights>
+    requires same_space<Context, Times, Events, Weights> && std::same_as<typename Context::backend, Backend>
   void remake(Context& ctx, const Times& time, const Events& event, const Weights& weight,
               const risk_order_options& options = {}) {
     const auto w = as_const_view(weight);
@@ -180,16 +203,40 @@ class risk_order {
     make(ctx, as_const_view(time), as_const_view(event), w, options);
   }
 
-  [[nodiscard]] index_t size() const noexcept { return rows_; }      ///< patients
-  [[nodiscard]] index_t events() const noexcept { return events_; }  ///< observed among them
-  [[nodiscard]] index_t groups() const noexcept { return groups_; }  ///< distinct times
+  [[nodiscard]] index_t size() const noexcept { return rows_; }  ///< patients
+  /// Observed among them.
+  [[nodiscard]] index_t events() const noexcept
+    requires on_host
+  {
+    return counts_.events;
+  }
+  /// Distinct times.
+  [[nodiscard]] index_t groups() const noexcept
+    requires on_host
+  {
+    return counts_.groups;
+  }
+  /// The same of any backend; a device is waited for.
+  template <execution_context Context>
+    requires std::same_as<typename Context::space, space>
+  [[nodiscard]] index_t events(Context& ctx) const {
+    return read_counts(ctx).events;
+  }
+  template <execution_context Context>
+    requires std::same_as<typename Context::space, space>
+  [[nodiscard]] index_t groups(Context& ctx) const {
+    return read_counts(ctx).groups;
+  }
   [[nodiscard]] bool weighted() const noexcept { return weighted_; }
   /// Patients from the latest time to the earliest; of one time the censored first.
   [[nodiscard]] vector_view<const index_t, space> rows() const { return {row_.data(), rows_}; }
 
   /// What algorithms walk over.
   [[nodiscard]] detail::risk_plan<space> plan() const noexcept {
-    return {rows_, groups_, events_, row_.data(), first_.data(), deaths_.data(), weighted_ ? weight_.data() : nullptr};
+    const double* const weight = weighted_ ? weight_.data() : nullptr;
+    if constexpr (on_host)
+      return {rows_, counts_.groups, counts_.events, row_.data(), first_.data(), deaths_.data(), weight};
+    else return {rows_, row_.data(), first_.data(), deaths_.data(), weight, group_.data(), counts_.data()};
   }
 
  private:
@@ -201,23 +248,42 @@ class risk_order {
       row_ = array<index_t, 1, space>(time.size);
       deaths_ = array<index_t, 1, space>(time.size);
       first_ = array<index_t, 1, space>(time.size + 1);
+      if constexpr (!on_host) {
+        group_ = array<index_t, 1, space>(time.size);
+        if (counts_.size() == 0) counts_ = counts_type(1);
+      }
     }
     if (weight_.size() < weight.size) weight_ = array<double, 1, space>(weight.size);
-    const auto plan = detail::risk_order_kernel<Backend>::run(
-        ctx, time, event, weight, {row_.data(), first_.data(), deaths_.data(), weight_.data()});
+    detail::risk_plan_memory to{row_.data(), first_.data(), deaths_.data(), weight_.data()};
+    if constexpr (!on_host) {
+      to.group = group_.data();
+      to.counts = counts_.data();
+    }
+    const auto plan = detail::risk_order_kernel<Backend>::run(ctx, time, event, weight, to);
+    if constexpr (on_host) counts_ = {plan.groups, plan.events};
     rows_ = plan.rows;
-    groups_ = plan.groups;
-    events_ = plan.events;
     weighted_ = weight.size != 0;
   }
+  template <class Context>
+  [[nodiscard]] detail::risk_counts read_counts(Context& ctx) const {
+    if constexpr (on_host) return counts_;
+    else if (counts_.size() == 0) return {0, 0};  // never made
+    else return detail::risk_order_kernel<Backend>::read(ctx, counts_.data());
+  }
 
-  array<index_t, 1, space> row_, first_, deaths_;
+  using counts_type = std::conditional_t<on_host, detail::risk_counts, array<detail::risk_counts, 1, space>>;
+  array<index_t, 1, space> row_, first_, deaths_, group_;
   array<double, 1, space> weight_;
-  index_t rows_ = 0, groups_ = 0, events_ = 0;
+  counts_type counts_{};
+  index_t rows_ = 0;
   bool weighted_ = false;
 };
 
-template <execution_context Context, class... Args>
-risk_order(Context&, const Args&...) -> risk_order<typename Context::backend>;
+template <execution_context Context, vector_like Times, vector_like Events>
+risk_order(Context&, const Times&, const Events&, const risk_order_options& = {})
+    -> risk_order<typename Context::backend>;
+template <execution_context Context, vector_like Times, vector_like Events, vector_like Weights>
+risk_order(Context&, const Times&, const Events&, const Weights&, const risk_order_options& = {})
+    -> risk_order<typename Context::backend>;
 
 }  // namespace stroma

@@ -25,7 +25,7 @@ int main() {
 
   stroma::graph<float, device> g(ctx, stroma::graph_mode::inference);
   const stroma::bag_view<const float, stroma::device_space> bags{stroma::as_const_view(instances),
-                                                                stroma::as_const_view(offsets)};
+                                                                 stroma::as_const_view(offsets)};
   const auto out = model(g, g.input(bags));
   std::vector<float> logits(2 * 4, -1);
   stroma::transfer(ctx, g.value(out.logits), stroma::matrix_view<float>(logits.data(), 2, 4));
