@@ -82,8 +82,8 @@ ceilings measure_ceilings(stroma::cuda_context& ctx) {
                                                        stroma::as_view(z), false);
   });
   const double full = median_ms(ctx, [&] {
-    stroma::detail::blas_gemm<float, float>(ctx, stroma::as_const_view(u), stroma::as_const_view(v),
-                                            stroma::as_view(z), false);
+    stroma::detail::blas_gemm<float, float>(ctx, stroma::as_const_view(u), stroma::as_const_view(v), stroma::as_view(z),
+                                            false);
   });
   const double flops = 2.0 * m * m * m;
   std::printf("copy %.2f TB/s (read and written), products %.0f TFLOP/s in bf16, %.0f in float\n\n", 8e-9 * n / copy,
@@ -108,13 +108,15 @@ void attention(const ceilings& top, stroma::matrix_precision precision, const ch
   randomise(ctx, u, 3);
   randomise(ctx, c, 4);
   using stroma::as_const_view;
-  const stroma::attention_view<const float, stroma::device_space> p{as_const_view(v), as_const_view(a), as_const_view(u),
-                                                                    as_const_view(b), as_const_view(c), as_const_view(d)};
-  const stroma::attention_output<float, stroma::device_space> out{stroma::as_view(slide), stroma::as_view(weight), {}, {}};
+  const stroma::attention_view<const float, stroma::device_space> p{
+      as_const_view(v), as_const_view(a), as_const_view(u), as_const_view(b), as_const_view(c), as_const_view(d)};
+  const stroma::attention_output<float, stroma::device_space> out{
+      stroma::as_view(slide), stroma::as_view(weight), {}, {}};
   const stroma::bag_view<const stroma::bfloat16, stroma::device_space> in{as_const_view(x), as_const_view(offsets)};
   const double ms = median_ms(ctx, [&] { stroma::attention_pool(ctx, in, p, out, {.check_values = false}); });
   // The patches are read twice: for the scores, and for the sum that needs all of them.
-  const double bytes = 2.0 * 2 * static_cast<double>(rows) * features, flops = 4.0 * static_cast<double>(rows) * features * width;
+  const double bytes = 2.0 * 2 * static_cast<double>(rows) * features,
+               flops = 4.0 * static_cast<double>(rows) * features * width;
   const double rate = precision == stroma::matrix_precision::full ? top.float_flops_per_ms : top.half_flops_per_ms;
   row(std::string("gated attention, 64 bags x ~8,000 x 1024, bf16, ") + name, ms,
       std::max(bytes / top.bytes_per_ms, flops / rate));
@@ -136,13 +138,10 @@ void survival(const ceilings& top) {
   const stroma::risk_order<device> order(ctx, time, event);
   const stroma::cox_output<float, stroma::device_space> out{value.data(), stroma::as_view(gradient)};
   const double floor = 12.0 * static_cast<double>(n) / top.bytes_per_ms;  // score in, order in, gradient out
-  row("Cox, value and gradient, N = 1e6, order kept", median_ms(ctx, [&] {
-        stroma::cox_partial_likelihood(ctx, score, order, out, {.check_values = false});
-      }),
-      floor);
-  row("Cox, value and gradient, N = 1e6, with the sort", median_ms(ctx, [&] {
-        stroma::cox_partial_likelihood(ctx, score, time, event, out, {.check_values = false});
-      }),
+  row("Cox, value and gradient, N = 1e6, order kept",
+      median_ms(ctx, [&] { stroma::cox_partial_likelihood(ctx, score, order, out, {.check_values = false}); }), floor);
+  row("Cox, value and gradient, N = 1e6, with the sort",
+      median_ms(ctx, [&] { stroma::cox_partial_likelihood(ctx, score, time, event, out, {.check_values = false}); }),
       floor);
   row("concordance, N = 1e6, order kept",
       median_ms(ctx, [&] { static_cast<void>(stroma::concordance(ctx, score, order, {.check_values = false})); }),
@@ -164,12 +163,14 @@ void training(const ceilings& top) {
   stroma::graph<float, device> g(ctx);
   g.bind(model, gradient);
   const double flops = 3 * 2.0 * 10000 * (1536.0 * 512 + 2 * 512.0 * 384) - 2.0 * 10000 * 1536 * 512;
-  row("training step of abmil, 10,000 x 1536, float", median_ms(ctx, [&] {
-        g.reset();
-        g.backward(stroma::discrete_hazard(g, model(g, g.input(x), {.check_values = false}).logits, bin, event,
-                                           {.check_values = false}));
-        optimiser.step_and_clear(ctx, model, gradient, 1e-4);
-      }),
+  row("training step of abmil, 10,000 x 1536, float",
+      median_ms(ctx,
+                [&] {
+                  g.reset();
+                  g.backward(stroma::discrete_hazard(g, model(g, g.input(x), {.check_values = false}).logits, bin,
+                                                     event, {.check_values = false}));
+                  optimiser.step_and_clear(ctx, model, gradient, 1e-4);
+                }),
       flops / top.float_flops_per_ms);
 }
 
