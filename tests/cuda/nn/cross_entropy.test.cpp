@@ -10,7 +10,7 @@ namespace {
 
 /// Variant: reduction, and 2 with weights.
 struct cross_entropy_case {
-  static constexpr index_t widths[] = {1, 4, 37};
+  [[maybe_unused]] static constexpr index_t widths[] = {1, 4, 37};
   static constexpr int variants = 4;
   static constexpr std::uint64_t kernels = 4, backward_kernels = 3;
   template <class T, class Space, class Side>

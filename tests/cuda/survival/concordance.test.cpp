@@ -26,7 +26,8 @@ TEST_CASE_TEMPLATE("cuda: concordance: the host's counts", T, float, double) {
   stroma::cpu_context host;
   stroma::cuda_context ctx;
   for (const auto& [name, c] : cohorts<T>()) {
-    CAPTURE(name);
+    const auto& cohort_name = name;  // clang 14 does not capture a binding
+    CAPTURE(cohort_name);
     const cohort_on_device<T> d(ctx, c);
     const auto expected = stroma::concordance(host, c.score, c.time, c.event);
     check_same(stroma::concordance(ctx, d.score, d.time, d.event), expected, 0);

@@ -58,7 +58,8 @@ TEST_CASE_TEMPLATE("cuda: cox_partial_likelihood: value and gradient of the host
     const stroma::risk_order order(ctx, d.time, d.event), weighted(ctx, d.time, d.event, d.weight);
     const auto n = static_cast<index_t>(c.score.size());
     for (const cox_options& options : all_options) {
-      CAPTURE(name);
+      const auto& cohort_name = name;  // clang 14 does not capture a binding
+      CAPTURE(cohort_name);
       CAPTURE(static_cast<int>(options.tie_method));
       device_vector<T> value(1), gradient(n);
       const auto expected = on_the_host(c, false, options);

@@ -19,7 +19,8 @@ TEST_CASE_TEMPLATE("cuda: discretise: edges and bins of the host", T, float, dou
   stroma::cpu_context host;
   stroma::cuda_context ctx;
   for (const auto& [name, c] : cohorts<T>()) {
-    CAPTURE(name);
+    const auto& cohort_name = name;  // clang 14 does not capture a binding
+    CAPTURE(cohort_name);
     const cohort_on_device<T> d(ctx, c);
     const auto n = static_cast<index_t>(c.time.size());
     const bool any = std::find(c.event.begin(), c.event.end(), std::uint8_t{1}) != c.event.end();

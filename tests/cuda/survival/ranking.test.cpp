@@ -48,7 +48,8 @@ TEST_CASE_TEMPLATE("cuda: ranking: value and gradient of the host", T, float, do
     const stroma::risk_order order(ctx, d.time, d.event, d.weight);
     for (const ranking_options& options :
          {ranking_options{}, ranking_options{.margin = 0.3, .reduce = reduction::sum}, ranking_options{.margin = 0}}) {
-      CAPTURE(name);
+      const auto& cohort_name = name;  // clang 14 does not capture a binding
+      CAPTURE(cohort_name);
       CAPTURE(options.margin);
       device_vector<T> value(1), gradient(static_cast<index_t>(c.score.size()));
       const stroma::ranking_output<T, stroma::device_space> out{value.data(), as_view(gradient)};

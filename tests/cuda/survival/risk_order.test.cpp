@@ -43,7 +43,8 @@ TEST_CASE_TEMPLATE("cuda: risk_order: the host's order", T, float, double) {
   stroma::cpu_context host;
   stroma::cuda_context ctx;
   for (const auto& [name, c] : cohorts<T>()) {
-    CAPTURE(name);
+    const auto& cohort_name = name;  // clang 14 does not capture a binding
+    CAPTURE(cohort_name);
     const cohort_on_device<T> d(ctx, c);
     check_same_plan(ctx, stroma::risk_order(ctx, d.time, d.event), stroma::risk_order(host, c.time, c.event));
     check_same_plan(ctx, stroma::risk_order(ctx, d.time, d.event, d.weight),

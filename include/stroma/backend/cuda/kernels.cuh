@@ -52,8 +52,7 @@ struct larger_value {
 /// The join of a value of every lane, in all lanes; always in the same order.
 template <class T, class Join>
 __device__ T warp_join(T value, Join join) {
-  for (unsigned step = warp_threads / 2; step > 0; step /= 2)
-    value = join(value, __shfl_xor_sync(all_lanes, value, step));
+  for (int step = warp_threads / 2; step > 0; step /= 2) value = join(value, __shfl_xor_sync(all_lanes, value, step));
   return value;
 }
 /// The same over a block of `block_threads`; every thread calls it. `room`: shared, a T for each warp.

@@ -293,8 +293,9 @@ struct primitives<backend::cuda> {
   }
 
  private:
-  /// Elements that are converted at a time when a factor is stored in another type.
-  static constexpr index_t converted_at_a_time = index_t{1} << 24;
+  /// Elements that are converted at a time when a factor is stored in another type: 16 MB of float, which the product
+  /// then reads from the second-level cache.
+  static constexpr index_t converted_at_a_time = index_t{1} << 22;
 
   /// c (= or +=) a b for any storage and strides.
   template <class SA, class SB, class T>
