@@ -24,7 +24,7 @@ stroma::vector_view<const T> host_view(const std::vector<T>& v) {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("cuda: accuracy: parts are the host's", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: accuracy: parts are the host's", T, STROMA_DEVICE_SCALARS) {
   stroma::cpu_context host;
   stroma::cuda_context ctx;
   for (const index_t rows : {1, 31, 32, 33, 1025, 5000}) {

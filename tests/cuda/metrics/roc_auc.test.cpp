@@ -27,7 +27,7 @@ bool same(double a, double b, double tolerance = 0) {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("cuda: roc_auc: areas are the host's", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: roc_auc: areas are the host's", T, STROMA_DEVICE_SCALARS) {
   stroma::cpu_context host;
   stroma::cuda_context ctx;
   for (const index_t rows : {1, 2, 31, 32, 33, 1025, 5000})

@@ -89,8 +89,8 @@ double train(Context& ctx, model_of<T, Backend>& model, model_of<T, Backend>& gr
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("cuda: abmil: gradients and training steps are the host's, with and without dropout", T, float,
-                   double) {
+TEST_CASE_TEMPLATE("cuda: abmil: gradients and training steps are the host's, with and without dropout", T,
+                   STROMA_DEVICE_SCALARS) {
   const cohort<T> data;
   cpu_context cpu;
   cuda_context ctx;

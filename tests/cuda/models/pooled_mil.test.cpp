@@ -4,7 +4,8 @@
 
 using namespace stroma_test;
 
-TEST_CASE_TEMPLATE("cuda: pooled_mil: logits and gradients of every parameter are the host's", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: pooled_mil: logits and gradients of every parameter are the host's", T,
+                   STROMA_DEVICE_SCALARS) {
   const std::vector<index_t> offsets{0, 1, 300, 307};
   const auto x = normal_matrix<T>(307, 9, 1), d_out = normal_matrix<T>(3, 2, 2);
   for (const auto pooling : {stroma::instance_pooling::mean, stroma::instance_pooling::max}) {

@@ -22,7 +22,8 @@ stroma::array<T, 2> with_special_values(index_t rows, index_t cols) {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("cuda: activations: values and derivatives are the host's, in every layout", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: activations: values and derivatives are the host's, in every layout", T,
+                   STROMA_DEVICE_SCALARS) {
   for (const auto f : activations)
     for (const index_t cols : {1, 31, 33, 1025})
       for (const layout how : layouts) {

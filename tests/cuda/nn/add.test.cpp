@@ -4,7 +4,7 @@
 
 using namespace stroma_test;
 
-TEST_CASE_TEMPLATE("cuda: add: values and gradients are the host's, in every layout", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: add: values and gradients are the host's, in every layout", T, STROMA_DEVICE_SCALARS) {
   for (const index_t rows : {1, 31, 33, 1025})
     for (const bool one_row : {false, true})
       for (const layout how : layouts) {

@@ -38,24 +38,24 @@ struct binary_cross_entropy_case {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("cuda: binary_cross_entropy: values and gradients are the host's", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: binary_cross_entropy: values and gradients are the host's", T, STROMA_DEVICE_SCALARS) {
   check_loss_values_and_gradients<binary_cross_entropy_case, T>();
 }
-TEST_CASE_TEMPLATE("cuda: binary_cross_entropy: recorded", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: binary_cross_entropy: recorded", T, STROMA_DEVICE_SCALARS) {
   check_recorded_loss<binary_cross_entropy_case, T>();
 }
-TEST_CASE_TEMPLATE("cuda: binary_cross_entropy: without an element it is 0", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: binary_cross_entropy: without an element it is 0", T, STROMA_DEVICE_SCALARS) {
   check_empty_loss<binary_cross_entropy_case, T>();
 }
 TEST_CASE("cuda: binary_cross_entropy: few launches; the second call allocates nothing") {
   check_loss_cost<binary_cross_entropy_case>();
 }
-TEST_CASE_TEMPLATE("cuda: binary_cross_entropy: bad values", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: binary_cross_entropy: bad values", T, STROMA_DEVICE_SCALARS) {
   check_loss_of_bad_input<binary_cross_entropy_case, T>();
   check_loss_of_bad_side<binary_cross_entropy_case, T, 0>(std::numeric_limits<T>::quiet_NaN());
   check_loss_of_bad_side<binary_cross_entropy_case, T, 0>(1.5);
 }
-TEST_CASE_TEMPLATE("cuda: binary_cross_entropy: logits of any size", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: binary_cross_entropy: logits of any size", T, STROMA_DEVICE_SCALARS) {
   stroma::cpu_context host;
   stroma::cuda_context ctx;
   stroma::array<T, 1> z(4), y(4), value(1);

@@ -4,7 +4,7 @@
 
 using namespace stroma_test;
 
-TEST_CASE_TEMPLATE("cuda: concatenate: bit by bit what the host gives, in every layout", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: concatenate: bit by bit what the host gives, in every layout", T, STROMA_DEVICE_SCALARS) {
   for (const index_t rows : {1, 31, 33, 1025})
     for (const layout how : layouts) {
       const auto a = normal_matrix<T>(rows, 1, 1), b = normal_matrix<T>(rows, 32, 2), c = normal_matrix<T>(rows, 7, 3),

@@ -52,21 +52,23 @@ struct several_classes : cross_entropy_case {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("cuda: cross_entropy: values and gradients are the host's", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: cross_entropy: values and gradients are the host's", T, STROMA_DEVICE_SCALARS) {
   check_loss_values_and_gradients<several_classes, T>();
 }
-TEST_CASE_TEMPLATE("cuda: cross_entropy: recorded", T, float, double) { check_recorded_loss<several_classes, T>(); }
-TEST_CASE_TEMPLATE("cuda: cross_entropy: without a row it is 0", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: cross_entropy: recorded", T, STROMA_DEVICE_SCALARS) {
+  check_recorded_loss<several_classes, T>();
+}
+TEST_CASE_TEMPLATE("cuda: cross_entropy: without a row it is 0", T, STROMA_DEVICE_SCALARS) {
   check_empty_loss<several_classes, T>();
 }
 TEST_CASE("cuda: cross_entropy: few launches; the second call allocates nothing") {
   check_loss_cost<several_classes>();
 }
-TEST_CASE_TEMPLATE("cuda: cross_entropy: bad values touch no memory out of bounds", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: cross_entropy: bad values touch no memory out of bounds", T, STROMA_DEVICE_SCALARS) {
   check_loss_of_bad_input<several_classes, T>();
   for (const std::int32_t bad : {-1, 4, 0x7fffffff}) check_loss_of_bad_side<several_classes, T, 0>(bad);
 }
-TEST_CASE_TEMPLATE("cuda: cross_entropy: bad weights", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: cross_entropy: bad weights", T, STROMA_DEVICE_SCALARS) {
   stroma::cuda_context ctx;
   const auto x = on_device(ctx, normal_matrix<T>(3, 2, 1));
   const auto label = on_device(ctx, std::vector<std::int32_t>{0, 1, 0});
@@ -80,7 +82,7 @@ TEST_CASE_TEMPLATE("cuda: cross_entropy: bad weights", T, float, double) {
   CHECK_THROWS_AS(run({T(1)}), stroma::shape_error);
   CHECK(run({T(0), T(0)}) == T(0));  // no weight at all
 }
-TEST_CASE_TEMPLATE("cuda: cross_entropy: one class, no class, logits of any size", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: cross_entropy: one class, no class, logits of any size", T, STROMA_DEVICE_SCALARS) {
   stroma::cuda_context ctx;
   const auto label = on_device(ctx, std::vector<std::int64_t>{0, 0});
   device_array<T> value(1, 1);

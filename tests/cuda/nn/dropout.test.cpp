@@ -4,7 +4,7 @@
 
 using namespace stroma_test;
 
-TEST_CASE_TEMPLATE("cuda: dropout: bit by bit what the host gives, in every layout", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: dropout: bit by bit what the host gives, in every layout", T, STROMA_DEVICE_SCALARS) {
   for (const double rate : {0.0, 0.1, 0.5, 0.999})
     for (const index_t cols : {1, 31, 33, 130})
       for (const layout how : layouts) {
@@ -49,7 +49,7 @@ TEST_CASE("cuda: dropout: 16-bit storage") {
   check(stroma::bfloat16{});
 }
 
-TEST_CASE_TEMPLATE("cuda: dropout: recorded, with the graph's keys", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: dropout: recorded, with the graph's keys", T, STROMA_DEVICE_SCALARS) {
   for (const auto& sizes : bag_sizes) {
     const auto offsets = offsets_of_sizes(sizes);
     const auto x = normal_matrix<T>(offsets.back(), 9, 1);

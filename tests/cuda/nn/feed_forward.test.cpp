@@ -4,7 +4,8 @@
 
 using namespace stroma_test;
 
-TEST_CASE_TEMPLATE("cuda: feed_forward: values and gradients of every parameter are the host's", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: feed_forward: values and gradients of every parameter are the host's", T,
+                   STROMA_DEVICE_SCALARS) {
   const stroma::feed_forward_options options{
       .between = stroma::activation::gelu, .after = stroma::activation::tanh, .dropout = 0.25};
   stroma::feed_forward<T> net({9, 32, 5}, options), d_net = net;

@@ -11,7 +11,8 @@ using device_gradients = stroma::layer_norm_gradients<T, stroma::device_space>;
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("cuda: layer_norm: values and every gradient are the host's, in every layout", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: layer_norm: values and every gradient are the host's, in every layout", T,
+                   STROMA_DEVICE_SCALARS) {
   for (const index_t cols : {1, 31, 32, 33, 1025})
     for (const layout how : layouts) {
       CAPTURE(cols);
@@ -47,7 +48,8 @@ TEST_CASE_TEMPLATE("cuda: layer_norm: values and every gradient are the host's, 
     }
 }
 
-TEST_CASE_TEMPLATE("cuda: layer_norm: without gain and bias, each gradient alone, 16-bit storage", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: layer_norm: without gain and bias, each gradient alone, 16-bit storage", T,
+                   STROMA_DEVICE_SCALARS) {
   stroma::cpu_context host;
   stroma::cuda_context ctx;
   const auto x = normal_matrix<T>(300, 40, 1), d_out = normal_matrix<T>(300, 40, 2);
@@ -82,7 +84,7 @@ TEST_CASE_TEMPLATE("cuda: layer_norm: without gain and bias, each gradient alone
   narrow(stroma::bfloat16{});
 }
 
-TEST_CASE_TEMPLATE("cuda: layer_norm: recorded", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: layer_norm: recorded", T, STROMA_DEVICE_SCALARS) {
   for (const index_t cols : {31, 33, 1025}) {
     const std::vector<stroma::array<T, 2>> inputs{normal_matrix<T>(35, cols, 1), normal_matrix<T>(1, cols, 2),
                                                   normal_matrix<T>(1, cols, 3)};

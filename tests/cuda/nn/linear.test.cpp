@@ -19,7 +19,8 @@ struct extents {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("cuda: linear: values and every gradient are the host's, in every layout", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: linear: values and every gradient are the host's, in every layout", T,
+                   STROMA_DEVICE_SCALARS) {
   for (const auto& [rows, in, out] : {extents{1, 1, 1}, {31, 33, 32}, {1025, 7, 3}, {5, 1025, 2}, {300, 20, 33}})
     for (const layout how : layouts) {
       const index_t rows_of_x = rows;  // clang 14 does not capture a binding
@@ -119,7 +120,7 @@ TEST_CASE("cuda: linear: 16-bit rows that are widened in two strips") {
   CHECK(on_host(ctx, to_w)(0, 1) == second);
 }
 
-TEST_CASE_TEMPLATE("cuda: linear: recorded with every activation", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: linear: recorded with every activation", T, STROMA_DEVICE_SCALARS) {
   for (const auto f : activations)
     for (const index_t rows : {1, 33, 300}) {
       const auto record = [f](auto& g, const auto& n) {

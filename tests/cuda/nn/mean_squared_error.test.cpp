@@ -33,19 +33,19 @@ struct mean_squared_error_case {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("cuda: mean_squared_error: values and gradients are the host's", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: mean_squared_error: values and gradients are the host's", T, STROMA_DEVICE_SCALARS) {
   check_loss_values_and_gradients<mean_squared_error_case, T>();
 }
-TEST_CASE_TEMPLATE("cuda: mean_squared_error: recorded", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: mean_squared_error: recorded", T, STROMA_DEVICE_SCALARS) {
   check_recorded_loss<mean_squared_error_case, T>();
 }
-TEST_CASE_TEMPLATE("cuda: mean_squared_error: without an element it is 0", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: mean_squared_error: without an element it is 0", T, STROMA_DEVICE_SCALARS) {
   check_empty_loss<mean_squared_error_case, T>();
 }
 TEST_CASE("cuda: mean_squared_error: few launches; the second call allocates nothing") {
   check_loss_cost<mean_squared_error_case>();
 }
-TEST_CASE_TEMPLATE("cuda: mean_squared_error: bad values", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: mean_squared_error: bad values", T, STROMA_DEVICE_SCALARS) {
   check_loss_of_bad_input<mean_squared_error_case, T>();
   check_loss_of_bad_side<mean_squared_error_case, T, 0>(std::numeric_limits<T>::quiet_NaN());
 }

@@ -41,21 +41,23 @@ struct scaled_cosine_case {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("cuda: scaled_cosine: values and gradients are the host's", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: scaled_cosine: values and gradients are the host's", T, STROMA_DEVICE_SCALARS) {
   check_loss_values_and_gradients<scaled_cosine_case, T>();
 }
-TEST_CASE_TEMPLATE("cuda: scaled_cosine: recorded", T, float, double) { check_recorded_loss<scaled_cosine_case, T>(); }
-TEST_CASE_TEMPLATE("cuda: scaled_cosine: without a row it is 0", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: scaled_cosine: recorded", T, STROMA_DEVICE_SCALARS) {
+  check_recorded_loss<scaled_cosine_case, T>();
+}
+TEST_CASE_TEMPLATE("cuda: scaled_cosine: without a row it is 0", T, STROMA_DEVICE_SCALARS) {
   check_empty_loss<scaled_cosine_case, T>();
 }
 TEST_CASE("cuda: scaled_cosine: few launches; the second call allocates nothing") {
   check_loss_cost<scaled_cosine_case>();
 }
-TEST_CASE_TEMPLATE("cuda: scaled_cosine: bad values", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: scaled_cosine: bad values", T, STROMA_DEVICE_SCALARS) {
   check_loss_of_bad_input<scaled_cosine_case, T>();
   check_loss_of_bad_side<scaled_cosine_case, T, 0>(std::numeric_limits<T>::infinity());
 }
-TEST_CASE_TEMPLATE("cuda: scaled_cosine: rows that agree, and rows of zeros", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: scaled_cosine: rows that agree, and rows of zeros", T, STROMA_DEVICE_SCALARS) {
   stroma::cuda_context ctx;
   const auto x = on_device(ctx, normal_matrix<T>(5, 33, 1));
   device_array<T> value(1, 1), d(5, 33);

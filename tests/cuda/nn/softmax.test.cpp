@@ -4,7 +4,8 @@
 
 using namespace stroma_test;
 
-TEST_CASE_TEMPLATE("cuda: softmax: rows and their gradients are the host's, in every layout", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: softmax: rows and their gradients are the host's, in every layout", T,
+                   STROMA_DEVICE_SCALARS) {
   for (const index_t cols : {1, 31, 32, 33, 1025})
     for (const layout how : layouts) {
       CAPTURE(cols);
@@ -53,7 +54,7 @@ TEST_CASE_TEMPLATE("cuda: softmax: scores of any size, -infinity and NaN as on t
   narrow(stroma::bfloat16{});
 }
 
-TEST_CASE_TEMPLATE("cuda: segmented_softmax: values and gradients are the host's", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: segmented_softmax: values and gradients are the host's", T, STROMA_DEVICE_SCALARS) {
   auto all = bag_sizes;
   all.push_back({0, 3, 0, 0, 700, 0});
   for (const auto& sizes : all)
@@ -87,7 +88,7 @@ TEST_CASE_TEMPLATE("cuda: segmented_softmax: values and gradients are the host's
     }
 }
 
-TEST_CASE_TEMPLATE("cuda: softmax: recorded", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: softmax: recorded", T, STROMA_DEVICE_SCALARS) {
   for (const index_t cols : {1, 33, 1025})
     CHECK(recorded_error<T>({normal_matrix<T>(35, cols, 1, 3)}, {}, 32, 4,
                             [](auto& g, const auto& n) { return stroma::softmax(g, n[0]); }) <= 1);

@@ -22,7 +22,7 @@ void check(const adam_options& options) {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("cuda: adam: steps are the host's", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: adam: steps are the host's", T, STROMA_DEVICE_SCALARS) {
   check<T, adam>({});
   check<T, adam>({.weight_decay = 0.1});
   check<T, adam>({.weight_decay = 0.1, .decay = decay_on::matrices});

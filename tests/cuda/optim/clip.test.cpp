@@ -26,7 +26,7 @@ struct both_sides {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("cuda: clip: norms and clipped gradients are the host's", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: clip: norms and clipped gradients are the host's", T, STROMA_DEVICE_SCALARS) {
   both_sides<T> x;
   const double norm = global_norm(x.ctx, x.device);
   CHECK(std::abs(norm / global_norm(x.host_ctx, x.host) - 1) < norm_tolerance<T>);

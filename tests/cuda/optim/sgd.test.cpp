@@ -19,7 +19,7 @@ void check(const sgd_options& options) {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("cuda: sgd: steps are the host's", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: sgd: steps are the host's", T, STROMA_DEVICE_SCALARS) {
   check<T>({});
   check<T>({.weight_decay = 0.1});
   check<T>({.momentum = 0.9});

@@ -212,7 +212,8 @@ void check_recorded_layer(const std::vector<index_t>& sizes, index_t heads, doub
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("cuda: attention_pool: values, kept units and every gradient are the host's", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: attention_pool: values, kept units and every gradient are the host's", T,
+                   STROMA_DEVICE_SCALARS) {
   for (const auto& how : cases)
     for (const auto& sizes : bag_sizes)
       for (const layout lies : {layout::rows, layout::apart}) {
@@ -263,7 +264,7 @@ TEST_CASE("cuda: attention_pool: 16-bit bags") {
   check(stroma::half{}, double{});
 }
 
-TEST_CASE_TEMPLATE("cuda: attention_pool: recorded, in training and inference", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: attention_pool: recorded, in training and inference", T, STROMA_DEVICE_SCALARS) {
   for (const auto mode : {stroma::graph_mode::training, stroma::graph_mode::inference})
     for (const double dropout : {0.0, 0.25})
       for (const auto& sizes : std::vector<std::vector<index_t>>{{1}, {33}, {257, 1, 511}}) {

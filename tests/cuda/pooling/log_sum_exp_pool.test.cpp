@@ -34,15 +34,15 @@ struct smooth {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("cuda: log_sum_exp_pool: values and gradients are the host's", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: log_sum_exp_pool: values and gradients are the host's", T, STROMA_DEVICE_SCALARS) {
   check_values_and_gradients<smooth<10>, T>();
   check_values_and_gradients<smooth<80>, T>();
 }
 TEST_CASE_TEMPLATE("cuda: log_sum_exp_pool: 16-bit bags", S, stroma::half, stroma::bfloat16) {
   check_narrow_bags<smooth<10>, S>();
 }
-TEST_CASE_TEMPLATE("cuda: log_sum_exp_pool: recorded", T, float, double) { check_recorded<smooth<10>, T>(); }
-TEST_CASE_TEMPLATE("cuda: log_sum_exp_pool: a bag alone has the bits of the bag in a batch", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: log_sum_exp_pool: recorded", T, STROMA_DEVICE_SCALARS) { check_recorded<smooth<10>, T>(); }
+TEST_CASE_TEMPLATE("cuda: log_sum_exp_pool: a bag alone has the bits of the bag in a batch", T, STROMA_DEVICE_SCALARS) {
   check_alone_as_in_batch<smooth<10>, T>();
 }
 TEST_CASE("cuda: log_sum_exp_pool: bad values are found and touch no memory out of bounds") {

@@ -31,20 +31,21 @@ struct maximum {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("cuda: max_pool: values and gradients are the host's", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: max_pool: values and gradients are the host's", T, STROMA_DEVICE_SCALARS) {
   check_values_and_gradients<maximum, T>();
 }
 TEST_CASE_TEMPLATE("cuda: max_pool: 16-bit bags", S, stroma::half, stroma::bfloat16) {
   check_narrow_bags<maximum, S>();
 }
-TEST_CASE_TEMPLATE("cuda: max_pool: recorded", T, float, double) { check_recorded<maximum, T>(); }
-TEST_CASE_TEMPLATE("cuda: max_pool: a bag alone has the bits of the bag in a batch", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: max_pool: recorded", T, STROMA_DEVICE_SCALARS) { check_recorded<maximum, T>(); }
+TEST_CASE_TEMPLATE("cuda: max_pool: a bag alone has the bits of the bag in a batch", T, STROMA_DEVICE_SCALARS) {
   check_alone_as_in_batch<maximum, T>();
 }
 TEST_CASE("cuda: max_pool: bad values are found and touch no memory out of bounds") { check_bad_values<maximum>(); }
 TEST_CASE("cuda: max_pool: few launches; the second call of a size allocates nothing") { check_device_cost<maximum>(); }
 
-TEST_CASE_TEMPLATE("cuda: max_pool: of equal values and of NaN the first is named, as on the host", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: max_pool: of equal values and of NaN the first is named, as on the host", T,
+                   STROMA_DEVICE_SCALARS) {
   const auto offsets = offsets_of_sizes({600, 5, 300});
   auto x = normal_matrix<T>(905, 4, 1);
   const T nan = std::numeric_limits<T>::quiet_NaN();

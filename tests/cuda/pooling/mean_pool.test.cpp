@@ -25,12 +25,12 @@ struct mean {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("cuda: mean_pool: values and gradients are the host's", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: mean_pool: values and gradients are the host's", T, STROMA_DEVICE_SCALARS) {
   check_values_and_gradients<mean, T>();
 }
 TEST_CASE_TEMPLATE("cuda: mean_pool: 16-bit bags", S, stroma::half, stroma::bfloat16) { check_narrow_bags<mean, S>(); }
-TEST_CASE_TEMPLATE("cuda: mean_pool: recorded", T, float, double) { check_recorded<mean, T>(); }
-TEST_CASE_TEMPLATE("cuda: mean_pool: a bag alone has the bits of the bag in a batch", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: mean_pool: recorded", T, STROMA_DEVICE_SCALARS) { check_recorded<mean, T>(); }
+TEST_CASE_TEMPLATE("cuda: mean_pool: a bag alone has the bits of the bag in a batch", T, STROMA_DEVICE_SCALARS) {
   check_alone_as_in_batch<mean, T>();
 }
 TEST_CASE("cuda: mean_pool: bad values are found and touch no memory out of bounds") { check_bad_values<mean>(); }

@@ -22,7 +22,7 @@ void check_same(const stroma::concordance_result& found, const stroma::concordan
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("cuda: concordance: the host's counts", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: concordance: the host's counts", T, STROMA_DEVICE_SCALARS) {
   stroma::cpu_context host;
   stroma::cuda_context ctx;
   for (const auto& [name, c] : cohorts<T>()) {

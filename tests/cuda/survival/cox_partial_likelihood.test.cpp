@@ -51,7 +51,7 @@ double error_of(stroma::cuda_context& ctx, const cohort<T>& c, const outcome<T>&
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("cuda: cox_partial_likelihood: value and gradient of the host", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: cox_partial_likelihood: value and gradient of the host", T, STROMA_DEVICE_SCALARS) {
   stroma::cuda_context ctx;
   for (const auto& [name, c] : cohorts<T>()) {
     const cohort_on_device<T> d(ctx, c);
@@ -115,7 +115,7 @@ TEST_CASE("cuda: cox_partial_likelihood: scores and gradients apart in memory, a
   CHECK(on_host(ctx, value)[0] == 0);
 }
 
-TEST_CASE_TEMPLATE("cuda: cox_partial_likelihood: recorded on a graph", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: cox_partial_likelihood: recorded on a graph", T, STROMA_DEVICE_SCALARS) {
   stroma::cpu_context host;
   stroma::cuda_context ctx;
   stroma::graph<T> g(host);

@@ -36,23 +36,23 @@ struct discrete_hazard_case {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("cuda: discrete_hazard: values and gradients are the host's", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: discrete_hazard: values and gradients are the host's", T, STROMA_DEVICE_SCALARS) {
   check_loss_values_and_gradients<discrete_hazard_case, T>();
 }
-TEST_CASE_TEMPLATE("cuda: discrete_hazard: recorded", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: discrete_hazard: recorded", T, STROMA_DEVICE_SCALARS) {
   check_recorded_loss<discrete_hazard_case, T>();
 }
-TEST_CASE_TEMPLATE("cuda: discrete_hazard: without a patient it is 0", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: discrete_hazard: without a patient it is 0", T, STROMA_DEVICE_SCALARS) {
   check_empty_loss<discrete_hazard_case, T>();
 }
 TEST_CASE("cuda: discrete_hazard: few launches; the second call allocates nothing") {
   check_loss_cost<discrete_hazard_case>();
 }
-TEST_CASE_TEMPLATE("cuda: discrete_hazard: bad values touch no memory out of bounds", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: discrete_hazard: bad values touch no memory out of bounds", T, STROMA_DEVICE_SCALARS) {
   check_loss_of_bad_input<discrete_hazard_case, T>();
   check_bad_bins_and_events<discrete_hazard_case, T>();
 }
-TEST_CASE_TEMPLATE("cuda: discrete_hazard: curves and risks are the host's", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: discrete_hazard: curves and risks are the host's", T, STROMA_DEVICE_SCALARS) {
   stroma::cpu_context host;
   stroma::cuda_context ctx;
   for (const index_t rows : {0, 1, 33, 300})

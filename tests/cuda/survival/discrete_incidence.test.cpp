@@ -37,19 +37,19 @@ struct discrete_incidence_case {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("cuda: discrete_incidence: values and gradients are the host's", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: discrete_incidence: values and gradients are the host's", T, STROMA_DEVICE_SCALARS) {
   check_loss_values_and_gradients<discrete_incidence_case, T>();
 }
-TEST_CASE_TEMPLATE("cuda: discrete_incidence: recorded", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: discrete_incidence: recorded", T, STROMA_DEVICE_SCALARS) {
   check_recorded_loss<discrete_incidence_case, T>();
 }
-TEST_CASE_TEMPLATE("cuda: discrete_incidence: without a patient it is 0", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: discrete_incidence: without a patient it is 0", T, STROMA_DEVICE_SCALARS) {
   check_empty_loss<discrete_incidence_case, T>();
 }
 TEST_CASE("cuda: discrete_incidence: few launches; the second call allocates nothing") {
   check_loss_cost<discrete_incidence_case>();
 }
-TEST_CASE_TEMPLATE("cuda: discrete_incidence: bad values touch no memory out of bounds", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: discrete_incidence: bad values touch no memory out of bounds", T, STROMA_DEVICE_SCALARS) {
   check_loss_of_bad_input<discrete_incidence_case, T>();
   check_bad_bins_and_events<discrete_incidence_case, T>();
 }

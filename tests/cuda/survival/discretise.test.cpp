@@ -15,7 +15,7 @@ std::vector<X> list(const stroma::array<X, 1>& x) {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("cuda: discretise: edges and bins of the host", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: discretise: edges and bins of the host", T, STROMA_DEVICE_SCALARS) {
   stroma::cpu_context host;
   stroma::cuda_context ctx;
   for (const auto& [name, c] : cohorts<T>()) {

@@ -41,7 +41,7 @@ void check_same(stroma::cuda_context& ctx, const cohort<T>& c, const ranking_opt
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("cuda: ranking: value and gradient of the host", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: ranking: value and gradient of the host", T, STROMA_DEVICE_SCALARS) {
   stroma::cuda_context ctx;
   for (const auto& [name, c] : cohorts<T>()) {
     const cohort_on_device<T> d(ctx, c);
@@ -82,7 +82,7 @@ TEST_CASE("cuda: ranking: large predictions that differ little, apart in memory"
   CHECK(device_error(ctx, gradient, expected.gradient, 1e-300) == 0);
 }
 
-TEST_CASE_TEMPLATE("cuda: ranking: recorded on a graph", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: ranking: recorded on a graph", T, STROMA_DEVICE_SCALARS) {
   stroma::cpu_context host;
   stroma::cuda_context ctx;
   stroma::graph<T> g(host);

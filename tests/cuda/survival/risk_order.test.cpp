@@ -39,7 +39,7 @@ void check_same_plan(stroma::cuda_context& ctx, const stroma::risk_order<stroma:
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("cuda: risk_order: the host's order", T, float, double) {
+TEST_CASE_TEMPLATE("cuda: risk_order: the host's order", T, STROMA_DEVICE_SCALARS) {
   stroma::cpu_context host;
   stroma::cuda_context ctx;
   for (const auto& [name, c] : cohorts<T>()) {
