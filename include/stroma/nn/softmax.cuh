@@ -40,11 +40,12 @@ struct softmax_rows_derivative {
     for (index_t j = lane; j < p.cols; j += warp_threads) d_x(r, j) += p(r, j) * (d_out(r, j) - mean);
   }
 };
-/// One block for each column of each segment.
+/// One block for each column of each segment. Without `add` d_x is overwritten, and may be d_out.
 template <class T>
 __global__ void __launch_bounds__(block_threads)
     segmented_softmax_backward_kernel(matrix_view<const T, device_space> p, device_offsets offsets,
-                                      matrix_view<const T, device_space> d_out, matrix_view<T, device_space> d_x) {
+                                      matrix_view<const T, device_space> d_out, matrix_view<T, device_space> d_x,
+                                      bool add) {
   __shared__ double room[block_threads / warp_threads];
   const index_t segment = blockIdx.x / p.cols, h = blockIdx.x % p.cols;
   const segment_rows rows = rows_of_segment(offsets, segment, p.rows);
@@ -54,7 +55,8 @@ __global__ void __launch_bounds__(block_threads)
   const auto mean = static_cast<T>(block_join(sum, add_values{}, room));
   for (index_t i = threadIdx.x; i < rows.count; i += block_threads) {
     const index_t n = rows.first + i;
-    d_x(n, h) += p(n, h) * (d_out(n, h) - mean);
+    const T d = p(n, h) * (d_out(n, h) - mean);
+    d_x(n, h) = add ? d_x(n, h) + d : d;
   }
 }
 
@@ -75,7 +77,7 @@ struct softmax_kernel<backend::cuda> {
     const index_t blocks = (offsets.size - 1) * p.cols;
     if (blocks == 0) return;
     launch(&segmented_softmax_backward_kernel<T>, dim3(static_cast<unsigned>(blocks)), dim3(block_threads), 0,
-           ctx.stream(), p, offsets, d_out, d_x);
+           ctx.stream(), p, offsets, d_out, d_x, true);
   }
 };
 

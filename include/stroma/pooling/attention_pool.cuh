@@ -5,6 +5,7 @@
 
 #include <stroma/nn/dropout.cuh>
 #include <stroma/nn/linear.cuh>
+#include <stroma/nn/softmax.cuh>
 #include <stroma/pooling/attention_pool.hpp>
 
 namespace stroma::detail {
@@ -161,23 +162,6 @@ struct attention_derivatives {
     }
   }
 };
-/// In place: d = p (d - sum over the bag of p d). One block for each column of each bag.
-template <class T>
-__global__ void __launch_bounds__(block_threads)
-    attention_softmax_backward_kernel(device_matrix<const T> p, device_offsets offsets, device_matrix<T> d) {
-  __shared__ double room[block_threads / warp_threads];
-  const index_t bag = blockIdx.x / d.cols, h = blockIdx.x % d.cols;
-  const segment_rows rows = rows_of_segment(offsets, bag, d.rows);
-  double sum = 0;
-  for (index_t i = threadIdx.x; i < rows.count; i += block_threads)
-    sum += static_cast<double>(p(rows.first + i, h)) * static_cast<double>(d(rows.first + i, h));
-  const auto mean = static_cast<T>(block_join(sum, add_values{}, room));
-  for (index_t i = threadIdx.x; i < rows.count; i += block_threads) {
-    const index_t n = rows.first + i;
-    d(n, h) = p(n, h) * (d(n, h) - mean);
-  }
-}
-
 /// The share of a tile of rows in d score_weight.
 template <class T>
 struct score_weight_tiles {
@@ -290,8 +274,9 @@ struct attention_kernel<backend::cuda> {
     const device_matrix<T> d_score(frame.template take<T>(x.rows * heads), x.rows, heads);
     each_row(ctx, x.rows, attention_derivatives<S, T>{x, offsets, d, d_score});
     if (offsets.size > 1)
-      launch(&attention_softmax_backward_kernel<T>, dim3(static_cast<unsigned>((offsets.size - 1) * heads)),
-             dim3(block_threads), 0, ctx.stream(), device_matrix<const T>(out.attention), offsets, d_score);
+      launch(&segmented_softmax_backward_kernel<T>, dim3(static_cast<unsigned>((offsets.size - 1) * heads)),
+             dim3(block_threads), 0, ctx.stream(), device_matrix<const T>(out.attention), offsets,
+             device_matrix<const T>(d_score), d_score, false);
     if (to.score_bias.data != nullptr) ops::add_column_sums(ctx, device_matrix<const T>(d_score), to.score_bias);
     if (to.score_weight.data != nullptr) {
       const index_t tiles = (x.rows + tile_rows - 1) / tile_rows;

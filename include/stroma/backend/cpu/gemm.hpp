@@ -46,7 +46,7 @@ EIGEN_DONT_INLINE void gemm_tile(index_t kc, const T* a, const T* b, index_t b_s
   }
   for (index_t k = 0; k < kc; ++k) {
     const auto b0 = s::load(b), b1 = s::load(b + Lanes);
-    // Panels come from the second-level cache: asked for this early, they cost no time (docs/benchmarks.md).
+    // Panels come from the second-level cache: asked for early, so that the sums need not wait.
     if constexpr (sizeof(b0) >= 32) {
       __builtin_prefetch(a + 32 * R);
       __builtin_prefetch(b + 16 * b_stride);
