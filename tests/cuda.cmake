@@ -23,9 +23,12 @@ foreach(header IN LISTS headers)
   file(CONFIGURE OUTPUT "${source}" CONTENT "#include <${header}>\n")
   list(APPEND sources "${CMAKE_CURRENT_BINARY_DIR}/${source}")
 endforeach()
+# An adapter's header alone instantiates nothing, and the emulator cannot stand beside Thrust.
+file(CONFIGURE OUTPUT cuda_alone/adapters.cu CONTENT "#include \"${CMAKE_CURRENT_SOURCE_DIR}/cuda/adapt/thrust.test.cpp\"\n")
+list(APPEND sources "${CMAKE_CURRENT_BINARY_DIR}/cuda_alone/adapters.cu")
 add_library(stroma_cuda_headers OBJECT EXCLUDE_FROM_ALL ${sources})
-target_include_directories(stroma_cuda_headers PRIVATE "${PROJECT_SOURCE_DIR}/include")
-target_link_libraries(stroma_cuda_headers PRIVATE stroma_nvcc_developer)
+target_include_directories(stroma_cuda_headers PRIVATE "${PROJECT_SOURCE_DIR}/include" "${CMAKE_CURRENT_SOURCE_DIR}")
+target_link_libraries(stroma_cuda_headers PRIVATE stroma_nvcc_developer doctest::doctest)
 set_target_properties(stroma_cuda_headers PROPERTIES CUDA_EXTENSIONS ON CUDA_ARCHITECTURES 90)
 
 # A source has one language in a folder: nvcc gets files that include the tests.
