@@ -12,6 +12,7 @@
 #include <stroma/core/error.hpp>
 #include <stroma/core/half.hpp>
 #include <stroma/core/members.hpp>
+#include <stroma/core/number_view.hpp>
 #include <stroma/core/random.hpp>
 #include <stroma/metrics/accuracy.hpp>
 #include <stroma/metrics/roc_auc.hpp>

@@ -17,9 +17,12 @@ template <class T = double>
 struct cohort {
   std::vector<T> score, time, weight;
   std::vector<std::uint8_t> event;
+  std::vector<T> entry{};
+  std::vector<int> stratum{};
 };
 
 /// Times are whole numbers below `times`, scores multiples of 1/8: ties of every kind. Weights are multiples of 1/8.
+/// Entries are whole numbers too, a third of them before all times; strata have labels from -1 to 3.
 template <class T = double>
 cohort<T> random_cohort(std::size_t n, int times, unsigned seed, double spread = 1) {
   std::mt19937 draw(seed);
@@ -29,6 +32,12 @@ cohort<T> random_cohort(std::size_t n, int times, unsigned seed, double spread =
     c.score.push_back(static_cast<T>(spread * (static_cast<double>(draw() % 33) - 16) / 8));
     c.weight.push_back(static_cast<T>(static_cast<double>(1 + draw() % 15) / 8));
     c.event.push_back(static_cast<std::uint8_t>(draw() % 3 != 0));
+  }
+  std::mt19937 more(seed + 1000);
+  for (std::size_t i = 0; i < n; ++i) {
+    const auto since = static_cast<double>(more() % static_cast<unsigned>(times)) + 1;
+    c.entry.push_back(more() % 3 == 0 ? T(-1) : static_cast<T>(static_cast<double>(c.time[i]) - since));
+    c.stratum.push_back(static_cast<int>(more() % 5) - 1);
   }
   return c;
 }

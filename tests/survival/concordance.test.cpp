@@ -69,8 +69,9 @@ TEST_CASE("concordance: R's survival") {
     const auto score = numbers(table.at(cases.at("score")[k])), time = numbers(table.at("time")),
                event = numbers(table.at("status")), weight = numbers(table.at("w"));
     const auto of = [&](const char* column) { return std::stod(cases.at(column)[k]); };
-    const auto found = cases.at("weighted")[k] == "1" ? concordance(ctx, score, risk_order(ctx, time, event, weight))
-                                                      : concordance(ctx, score, time, event);
+    const auto found = cases.at("weighted")[k] == "1"
+                           ? concordance(ctx, score, risk_order(ctx, time, event, {.weight = weight}))
+                           : concordance(ctx, score, time, event);
     check_equal(found,
                 {of("concordance"), of("concordant"), of("discordant"), of("tied_x"), of("tied_y"), of("tied_xy")});
   }
@@ -82,7 +83,8 @@ TEST_CASE_TEMPLATE("concordance: every pair", T, double, float) {
     for (const int times : {1, 5, 400}) {
       const auto c = random_cohort<T>(n, times, static_cast<unsigned>(n) + 7);
       check_equal(concordance(ctx, c.score, c.time, c.event), oracle(c, false));
-      check_equal(concordance(ctx, c.score, risk_order(ctx, c.time, c.event, c.weight)), oracle(c, n > 0), 1e-15);
+      check_equal(concordance(ctx, c.score, risk_order(ctx, c.time, c.event, {.weight = c.weight})), oracle(c, n > 0),
+                  1e-15);
     }
 }
 
@@ -90,7 +92,8 @@ TEST_CASE("concordance: weights that are no binary fractions") {
   cpu_context ctx;
   auto c = random_cohort(300, 20, 3);
   for (std::size_t i = 0; i < 300; ++i) c.weight[i] = 0.1 + 0.37 * static_cast<double>(i % 11);
-  check_equal(concordance(ctx, c.score, risk_order(ctx, c.time, c.event, c.weight)), oracle(c, true), 1e-12);
+  check_equal(concordance(ctx, c.score, risk_order(ctx, c.time, c.event, {.weight = c.weight})), oracle(c, true),
+              1e-12);
 }
 
 TEST_CASE("concordance: C(x) + C(-x) = 1, row order, monotone scores") {
@@ -123,7 +126,7 @@ TEST_CASE("concordance: whole weights are repeated rows, but for pairs of a row 
   }
   auto expected = concordance(ctx, repeated.score, repeated.time, repeated.event);
   for (std::size_t i = 0; i < 80; ++i) expected.tied_both -= c.event[i] != 0 && i % 3 == 2 ? 1 : 0;
-  check_equal(concordance(ctx, c.score, risk_order(ctx, c.time, c.event, c.weight)), expected);
+  check_equal(concordance(ctx, c.score, risk_order(ctx, c.time, c.event, {.weight = c.weight})), expected);
 }
 
 TEST_CASE("concordance: without a comparable pair it is not a number") {

@@ -67,7 +67,7 @@ evaluated<T> evaluate(const cohort<T>& c, const cox_options& options, bool weigh
   cpu_context ctx;
   evaluated<T> out{T(-1), std::vector<T>(c.score.size(), T(-7))};
   if (weighted)
-    cox_partial_likelihood(ctx, c.score, risk_order(ctx, c.time, c.event, c.weight),
+    cox_partial_likelihood(ctx, c.score, risk_order(ctx, c.time, c.event, {.weight = c.weight}),
                            {&out.value, as_view(out.gradient)}, options);
   else cox_partial_likelihood(ctx, c.score, c.time, c.event, {&out.value, as_view(out.gradient)}, options);
   return out;
@@ -135,7 +135,7 @@ TEST_CASE_TEMPLATE("cox_partial_likelihood: PyTorch", T, double, float) {
     std::vector<T> found(41);
     const cox_options options{.tie_method = name[0] == 'e' ? ties::efron : ties::breslow};
     const bool weighted = name.find('_') != std::string::npos;
-    const auto order = weighted ? risk_order(ctx, time.flat(), event.flat(), weight.flat())
+    const auto order = weighted ? risk_order(ctx, time.flat(), event.flat(), {.weight = weight.flat()})
                                 : risk_order(ctx, time.flat(), event.flat());
     cox_partial_likelihood(ctx, z.flat(), order, {&value, as_view(found)}, options);
     CHECK(std::abs(value - loss.flat()[0]) <= tolerance * std::abs(loss.flat()[0]));
@@ -147,7 +147,7 @@ TEST_CASE_TEMPLATE("cox_partial_likelihood: PyTorch", T, double, float) {
 TEST_CASE("cox_partial_likelihood: gradient by central differences") {
   cpu_context ctx;
   const auto c = random_cohort(33, 9, 4);
-  const risk_order order(ctx, c.time, c.event, c.weight);
+  const risk_order order(ctx, c.time, c.event, {.weight = c.weight});
   for (const ties method : {ties::breslow, ties::efron})
     for (const reduction reduce : {reduction::sum, reduction::mean}) {
       const cox_options options{.tie_method = method, .reduce = reduce};
@@ -286,7 +286,7 @@ TEST_CASE("cox_partial_likelihood: recorded on a graph") {
   cpu_context ctx;
   graph<double> g(ctx);
   const auto c = random_cohort(33, 6, 12);
-  const risk_order order(ctx, c.time, c.event, c.weight);
+  const risk_order order(ctx, c.time, c.event, {.weight = c.weight});
   const cox_options options{.tie_method = ties::efron, .reduce = reduction::mean};
   const auto expected = evaluate(c, options, true);
   std::vector<double> gradient(33, 1.0);

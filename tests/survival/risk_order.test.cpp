@@ -33,7 +33,7 @@ TEST_CASE("risk_order: groups and order hold for many sizes") {
   cpu_context ctx;
   for (const std::size_t n : {0u, 1u, 31u, 32u, 33u, 1025u}) {
     const auto c = random_cohort<float>(n, 40, 1);
-    const risk_order order(ctx, c.time, c.event, c.weight);
+    const risk_order order(ctx, c.time, c.event, {.weight = c.weight});
     const auto plan = order.plan();
     REQUIRE(order.size() == static_cast<index_t>(n));
     CHECK(order.weighted() == (n > 0));
@@ -52,6 +52,58 @@ TEST_CASE("risk_order: groups and order hold for many sizes") {
     CHECK(plan.first[plan.groups] == static_cast<index_t>(n));
     CHECK(events == order.events());
     for (const int count : seen) CHECK(count == 1);
+  }
+}
+
+TEST_CASE("risk_order: strata stand apart, and late entry says who is at risk") {
+  cpu_context ctx;
+  for (const std::size_t n : {1u, 32u, 400u, 1025u}) {
+    const auto c = random_cohort<float>(n, 30, 4);
+    const risk_order order(ctx, c.time, c.event, {.weight = c.weight, .entry = c.entry, .stratum = c.stratum});
+    const auto plan = order.plan();
+    CHECK(order.late_entry());
+    CHECK(order.stratified());
+    REQUIRE(order.strata() == plan.strata);
+    CHECK(plan.stratum[0] == 0);
+    CHECK(plan.stratum[plan.strata] == plan.groups);
+    const auto row_at = [&](index_t k) { return static_cast<std::size_t>(plan.row[k]); };
+    int previous = -100;
+    for (index_t s = 0; s < plan.strata; ++s) {
+      const int label = c.stratum[row_at(plan.first[plan.stratum[s]])];
+      CHECK(label > previous);
+      previous = label;
+      for (index_t g = plan.stratum[s]; g < plan.stratum[s + 1]; ++g) {
+        std::size_t at_risk = 0, expected = 0, of_group = 0;
+        for (index_t k = 0; k < plan.rows; ++k) {
+          const auto i = row_at(k);
+          if (plan.group[k] == g) {
+            ++of_group;
+            CHECK(c.stratum[i] == label);
+            CHECK(plan.time[g] == static_cast<double>(c.time[i]));
+            CHECK((k >= plan.first[g] && k < plan.first[g + 1]));
+          }
+          at_risk += plan.group[k] <= g && g < plan.until[k] ? 1 : 0;
+          const auto t = static_cast<double>(c.time[i]);
+          expected += c.stratum[i] == label && static_cast<double>(c.entry[i]) < plan.time[g] && plan.time[g] <= t;
+        }
+        CHECK(of_group > 0);
+        CHECK(at_risk == expected);
+      }
+    }
+  }
+}
+
+TEST_CASE("risk_order: every patient of one stratum and early entry give the plain order") {
+  cpu_context ctx;
+  const auto c = random_cohort(200, 30, 4);
+  const std::vector<std::int16_t> one(200, 7);
+  const std::vector<float> early(200, -1);
+  const risk_order plain(ctx, c.time, c.event), order(ctx, c.time, c.event, {.entry = early, .stratum = one});
+  CHECK(order.groups() == plain.groups());
+  CHECK(order.strata() == 1);
+  for (index_t k = 0; k < 200; ++k) {
+    CHECK(order.rows()[k] == plain.rows()[k]);
+    CHECK(order.plan().until[k] == order.groups());
   }
 }
 
@@ -74,8 +126,8 @@ TEST_CASE("risk_order: zero and minus zero are one time; whole-number times and 
 TEST_CASE("risk_order: remade in place it takes no memory") {
   cpu_context ctx;
   const auto c = random_cohort(500, 40, 2), d = random_cohort(400, 40, 3);
-  risk_order order(ctx, c.time, c.event, c.weight);
-  CHECK(allocations_in([&] { order.remake(ctx, d.time, d.event, d.weight); }) == 0);
+  risk_order order(ctx, c.time, c.event, {.weight = c.weight});
+  CHECK(allocations_in([&] { order.remake(ctx, d.time, d.event, {.weight = d.weight}); }) == 0);
   CHECK(order.size() == 400);
   CHECK(allocations_in([&] { order.remake(ctx, c.time, c.event); }) == 0);
   CHECK(order.size() == 500);
@@ -90,7 +142,7 @@ TEST_CASE("risk_order: refuses what does not fit and keeps the old order") {
   risk_order order(ctx, time, event);
   CHECK(message_of<shape_error>([&] { order.remake(ctx, time, pair); }) ==
         "risk_order: event: length 2, expected 3 (the length of time)");
-  CHECK(message_of<shape_error>([&] { order.remake(ctx, time, event, pair); }) ==
+  CHECK(message_of<shape_error>([&] { order.remake(ctx, time, event, {.weight = pair}); }) ==
         "risk_order: weight: length 2, expected 3 (the length of time)");
   CHECK(message_of<value_error>([&] { order.remake(ctx, bad, event); }) ==
         "risk_order: time: nan at 1, expected finite times of 0 or later");
@@ -98,10 +150,19 @@ TEST_CASE("risk_order: refuses what does not fit and keeps the old order") {
         "risk_order: time: -3 at 2, expected finite times of 0 or later");
   CHECK(message_of<value_error>([&] { order.remake(ctx, time, twos); }) ==
         "risk_order: event: 2 at 1, expected 0 (censored) or 1 (observed)");
-  CHECK(message_of<value_error>([&] { order.remake(ctx, time, event, early); }) ==
+  CHECK(message_of<value_error>([&] { order.remake(ctx, time, event, {.weight = early}); }) ==
         "risk_order: weight: -3 at 2, expected finite weights of 0 or more");
+  const std::vector<double> since{0, 2, 1};
+  CHECK(message_of<value_error>([&] { order.remake(ctx, time, event, {.entry = since}); }) ==
+        "risk_order: entry: 2 at 1, expected finite numbers below their times");
+  CHECK(message_of<value_error>([&] { order.remake(ctx, time, event, {.stratum = bad}); }) ==
+        "risk_order: stratum: nan at 1, expected finite values");
+  CHECK(message_of<shape_error>([&] { order.remake(ctx, time, event, {.entry = pair}); }) ==
+        "risk_order: entry: length 2, expected 3 (the length of time)");
   CHECK(order.size() == 3);
   CHECK(order.rows()[0] == 2);
+  CHECK(risk_order<>().rows().size == 0);
+  CHECK(risk_order<>().plan().groups == 0);
   order.remake(ctx, bad, event, {.check_values = false});  // any order, but every row once
   CHECK(order.rows()[0] + order.rows()[1] + order.rows()[2] == 3);
 }

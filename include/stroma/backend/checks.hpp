@@ -5,6 +5,7 @@
 #include <stroma/backend/primitives.hpp>
 #include <stroma/core/check.hpp>
 #include <stroma/core/loss.hpp>
+#include <stroma/core/number_view.hpp>
 
 namespace stroma {
 
@@ -20,7 +21,7 @@ template <>
 struct value_checks<backend::cpu> {
   using context = cpu_context;
 
-  /// A vector or a matrix.
+  /// A vector, a number_view or a matrix.
   template <class View>
   static void finite(context&, std::string_view function, std::string_view argument, const View& v) {
     check::finite(function, argument, v);
@@ -33,10 +34,19 @@ struct value_checks<backend::cpu> {
   static void follow_up(context&, std::string_view function, std::string_view argument, vector_view<const T> v) {
     check::follow_up(function, argument, v);
   }
-  /// Finite and not negative.
-  template <class T>
-  static void weights(context&, std::string_view function, std::string_view argument, vector_view<const T> v) {
+  /// Finite and not negative, in a vector or a number_view.
+  template <class View>
+  static void weights(context&, std::string_view function, std::string_view argument, const View& v) {
     detail::check_weights(function, argument, v);
+  }
+  /// Finite, and every one before its time.
+  template <class T>
+  static void entries(context&, std::string_view function, std::string_view argument, const number_view<>& entry,
+                      vector_view<const T> time) {
+    for (index_t i = 0; i < entry.size; ++i)
+      if (const double e = entry[i]; !std::isfinite(e) || !(e < widen<double>(time[i])))
+        throw value_error(error_message(function, argument, number_text(e) + " at " + std::to_string(i),
+                                        "finite numbers below their times"));
   }
   /// 0 .. count - 1
   template <class T>

@@ -62,8 +62,9 @@ void in_range(std::string_view function, std::string_view argument, T value, T l
 }
 
 /// Every element is finite; the message names the first that is not.
-template <class T>
-void finite(std::string_view function, std::string_view argument, vector_view<const T> v) {
+template <class Vector>
+  requires requires(const Vector& v) { v.size; }
+void finite(std::string_view function, std::string_view argument, const Vector& v) {
   for (index_t i = 0; i < v.size; ++i)
     if (!std::isfinite(widen<double>(v[i])))
       throw value_error(error_message(function, argument, number_text(widen<double>(v[i])) + " at " + std::to_string(i),

@@ -107,11 +107,11 @@ void check_probabilities(std::string_view function, std::string_view argument, m
 }
 
 /// Case or class weights: finite and not negative.
-template <class T>
-void check_weights(std::string_view function, std::string_view argument, vector_view<const T> v) {
+template <class Vector>
+void check_weights(std::string_view function, std::string_view argument, const Vector& v) {
   for (index_t i = 0; i < v.size; ++i)
-    if (!std::isfinite(widen<double>(v[i])) || v[i] < T(0))
-      throw value_error(error_message(function, argument, number_text(widen<double>(v[i])) + " at " + std::to_string(i),
+    if (const auto w = widen<double>(v[i]); !std::isfinite(w) || w < 0)
+      throw value_error(error_message(function, argument, number_text(w) + " at " + std::to_string(i),
                                       "finite weights of 0 or more"));
 }
 

@@ -186,7 +186,7 @@ template <execution_context Context, vector_like Scores, vector_like Times, vect
   check::same_length(name, "time", t, "score", s);
   check::same_length(name, "event", e, "score", s);
   if (options.check_values) value_checks<typename Context::backend>::finite(ctx, name, "score", s);
-  detail::check_follow_up(ctx, name, t, e, vector_view<const double, typename Context::space>{}, options.check_values);
+  detail::check_follow_up(ctx, name, t, e, {.check_values = options.check_values});
   auto scratch = ctx.workspace().open();
   return detail::concordance_kernel<typename Context::backend>::run(ctx, s, detail::scratch_plan(ctx, scratch, t, e));
 }

@@ -185,7 +185,7 @@ void cox_partial_likelihood(Context& ctx, const Scores& score, const Times& time
   check::same_length(name, "time", t, "score", s);
   check::same_length(name, "event", e, "score", s);
   detail::check_cox(ctx, name, s.size, s, out, options);
-  detail::check_follow_up(ctx, name, t, e, vector_view<const double, typename Context::space>{}, options.check_values);
+  detail::check_follow_up(ctx, name, t, e, {.check_values = options.check_values});
   auto scratch = ctx.workspace().open();
   kernel::run(ctx, s, detail::scratch_plan(ctx, scratch, t, e), options, out);
 }

@@ -149,7 +149,7 @@ void ranking(Context& ctx, const Predictions& prediction, const Times& time, con
   check::same_length(name, "time", t, "prediction", p);
   check::same_length(name, "event", e, "prediction", p);
   detail::check_ranking(ctx, name, p.size, p, out, options);
-  detail::check_follow_up(ctx, name, t, e, vector_view<const double, typename Context::space>{}, options.check_values);
+  detail::check_follow_up(ctx, name, t, e, {.check_values = options.check_values});
   auto scratch = ctx.workspace().open();
   const auto plan = detail::scratch_plan(ctx, scratch, t, e);
   detail::ranking_kernel<typename Context::backend>::run(ctx, p, plan, options, out);
@@ -159,6 +159,8 @@ template <execution_context Context, vector_like Predictions>
 void ranking(Context& ctx, const Predictions& prediction, const risk_order<typename Context::backend>& order,
              ranking_output<scalar_of<Predictions>, typename Context::space> out, const ranking_options& options = {}) {
   const auto p = as_const_view(prediction);
+  check::require(!order.late_entry() && !order.stratified(), "ranking", "order",
+                 order.stratified() ? "strata" : "late entry", "neither strata nor late entry");
   detail::check_ranking(ctx, "ranking", order.size(), p, out, options);
   detail::ranking_kernel<typename Context::backend>::run(ctx, p, order.plan(), options, out);
 }

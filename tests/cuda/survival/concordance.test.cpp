@@ -32,9 +32,11 @@ TEST_CASE_TEMPLATE("cuda: concordance: the host's counts", T, STROMA_DEVICE_SCAL
     const auto expected = stroma::concordance(host, c.score, c.time, c.event);
     check_same(stroma::concordance(ctx, d.score, d.time, d.event), expected, 0);
     check_same(stroma::concordance(ctx, d.score, stroma::risk_order(ctx, d.time, d.event)), expected, 0);
-    const auto weighted = stroma::concordance(host, c.score, stroma::risk_order(host, c.time, c.event, c.weight));
+    const auto weighted =
+        stroma::concordance(host, c.score, stroma::risk_order(host, c.time, c.event, {.weight = c.weight}));
     // Weights are multiples of 1/8: sums of their products are exact, too.
-    check_same(stroma::concordance(ctx, d.score, stroma::risk_order(ctx, d.time, d.event, d.weight)), weighted, 0);
+    check_same(stroma::concordance(ctx, d.score, stroma::risk_order(ctx, d.time, d.event, {.weight = d.weight})),
+               weighted, 0);
   }
 }
 
@@ -45,10 +47,11 @@ TEST_CASE("cuda: concordance: weights whose sums are rounded") {
   stroma::random_stream draw(5);
   for (auto& w : c.weight) w = draw.uniform();
   const cohort_on_device<double> d(ctx, c);
-  const auto expected = stroma::concordance(host, c.score, stroma::risk_order(host, c.time, c.event, c.weight));
+  const auto expected =
+      stroma::concordance(host, c.score, stroma::risk_order(host, c.time, c.event, {.weight = c.weight}));
   const double pairs = expected.concordant + expected.discordant + expected.tied_score;
-  check_same(stroma::concordance(ctx, d.score, stroma::risk_order(ctx, d.time, d.event, d.weight)), expected,
-             2000 * std::numeric_limits<double>::epsilon() * pairs);
+  check_same(stroma::concordance(ctx, d.score, stroma::risk_order(ctx, d.time, d.event, {.weight = d.weight})),
+             expected, 2000 * std::numeric_limits<double>::epsilon() * pairs);
 }
 
 TEST_CASE("cuda: concordance: without ties nothing is tied, whatever the weights") {
@@ -62,7 +65,7 @@ TEST_CASE("cuda: concordance: without ties nothing is tied, whatever the weights
     c.event.push_back(draw.uniform() < 0.5 ? 1 : 0);
   }
   const cohort_on_device<double> d(ctx, c);
-  const auto r = stroma::concordance(ctx, d.score, stroma::risk_order(ctx, d.time, d.event, d.weight));
+  const auto r = stroma::concordance(ctx, d.score, stroma::risk_order(ctx, d.time, d.event, {.weight = d.weight}));
   CHECK(r.tied_score == 0);
   CHECK(r.tied_time == 0);
   CHECK(r.tied_both == 0);
@@ -84,7 +87,7 @@ TEST_CASE("cuda: concordance: the second call allocates nothing, and waits only 
   stroma::cuda_context ctx;
   const auto c = random_cohort<float>(1500, 200, 14);
   const cohort_on_device<float> d(ctx, c);
-  const stroma::risk_order order(ctx, d.time, d.event, d.weight);
+  const stroma::risk_order order(ctx, d.time, d.event, {.weight = d.weight});
   double sum = 0;
   // The result comes as a copy that waits; the checks' findings as another.
   check_called_again([&] { sum += stroma::concordance(ctx, d.score, order).value; }, 4);

@@ -24,8 +24,8 @@ template <class T>
 outcome<T> on_the_host(const cohort<T>& c, bool weighted, const cox_options& options) {
   stroma::cpu_context ctx;
   outcome<T> out{stroma::array<T, 1>(1), stroma::array<T, 1>(static_cast<index_t>(c.score.size()))};
-  const auto order =
-      weighted ? stroma::risk_order(ctx, c.time, c.event, c.weight) : stroma::risk_order(ctx, c.time, c.event);
+  const auto order = weighted ? stroma::risk_order(ctx, c.time, c.event, {.weight = c.weight})
+                              : stroma::risk_order(ctx, c.time, c.event);
   stroma::cox_partial_likelihood(ctx, c.score, order, {out.value.data(), as_view(out.gradient)}, options);
   return out;
 }
@@ -55,7 +55,7 @@ TEST_CASE_TEMPLATE("cuda: cox_partial_likelihood: value and gradient of the host
   stroma::cuda_context ctx;
   for (const auto& [name, c] : cohorts<T>()) {
     const cohort_on_device<T> d(ctx, c);
-    const stroma::risk_order order(ctx, d.time, d.event), weighted(ctx, d.time, d.event, d.weight);
+    const stroma::risk_order order(ctx, d.time, d.event), weighted(ctx, d.time, d.event, {.weight = d.weight});
     const auto n = static_cast<index_t>(c.score.size());
     for (const cox_options& options : all_options) {
       const auto& cohort_name = name;  // clang 14 does not capture a binding
@@ -85,7 +85,7 @@ TEST_CASE("cuda: cox_partial_likelihood: a number added to all scores changes no
   const cohort_on_device<double> d(ctx, c);
   for (auto& s : c.score) s += 1024;  // multiples of 1/8: exact
   const auto moved = on_device(ctx, c.score);
-  const stroma::risk_order order(ctx, d.time, d.event, d.weight);
+  const stroma::risk_order order(ctx, d.time, d.event, {.weight = d.weight});
   device_vector<double> value(1), gradient(300), moved_value(1), moved_gradient(300);
   stroma::cox_partial_likelihood(ctx, d.score, order, output(value, gradient));
   stroma::cox_partial_likelihood(ctx, moved, order, output(moved_value, moved_gradient));
@@ -123,8 +123,8 @@ TEST_CASE_TEMPLATE("cuda: cox_partial_likelihood: recorded on a graph", T, STROM
   const auto c = random_cohort<T>(333, 50, 12);
   const cohort_on_device<T> d(ctx, c);
   const cox_options options{ties::efron, reduction::mean};
-  const stroma::risk_order host_order(host, c.time, c.event, c.weight);
-  const stroma::risk_order order(ctx, d.time, d.event, d.weight);
+  const stroma::risk_order host_order(host, c.time, c.event, {.weight = c.weight});
+  const stroma::risk_order order(ctx, d.time, d.event, {.weight = d.weight});
   stroma::array<T, 1> expected(333);
   device_vector<T> gradient(333);
   for (const bool kept : {true, false}) {
@@ -152,7 +152,7 @@ TEST_CASE("cuda: cox_partial_likelihood: the second call allocates nothing, and 
   stroma::cuda_context ctx;
   const auto c = random_cohort<float>(3000, 500, 13);
   const cohort_on_device<float> d(ctx, c);
-  const stroma::risk_order order(ctx, d.time, d.event, d.weight);
+  const stroma::risk_order order(ctx, d.time, d.event, {.weight = d.weight});
   device_vector<float> value(1), gradient(3000);
   const cox_options options{ties::efron, reduction::mean};
   check_called_again([&] { stroma::cox_partial_likelihood(ctx, d.score, order, output(value, gradient), options); });

@@ -45,7 +45,7 @@ TEST_CASE_TEMPLATE("cuda: ranking: value and gradient of the host", T, STROMA_DE
   stroma::cuda_context ctx;
   for (const auto& [name, c] : cohorts<T>()) {
     const cohort_on_device<T> d(ctx, c);
-    const stroma::risk_order order(ctx, d.time, d.event, d.weight);
+    const stroma::risk_order order(ctx, d.time, d.event, {.weight = d.weight});
     for (const ranking_options& options :
          {ranking_options{}, ranking_options{.margin = 0.3, .reduce = reduction::sum}, ranking_options{.margin = 0}}) {
       const auto& cohort_name = name;  // clang 14 does not capture a binding

@@ -48,6 +48,20 @@ struct element_check {
   __device__ double value(index_t i) const { return widen<double>(m(i / m.cols, i % m.cols)); }
   __device__ bool wrong(index_t i) const { return forbidden(value(i)); }
 };
+template <class Forbidden>
+struct number_check {
+  number_view<device_space> v;
+  Forbidden forbidden;
+  __device__ double value(index_t i) const { return v[i]; }
+  __device__ bool wrong(index_t i) const { return forbidden(value(i)); }
+};
+template <class T>
+struct entry_check {
+  number_view<device_space> entry;
+  vector_view<const T, device_space> time;
+  __device__ double value(index_t i) const { return entry[i]; }
+  __device__ bool wrong(index_t i) const { return !is_finite(entry[i]) || !(entry[i] < widen<double>(time[i])); }
+};
 struct not_finite {
   __device__ bool operator()(double x) const { return !is_finite(x); }
 };
@@ -137,9 +151,26 @@ struct value_checks<backend::cuda> {
   template <class T>
   static void weights(context& ctx, std::string_view function, std::string_view argument,
                       vector_view<const T, device_space> v) {
-    elements(ctx, detail::as_column(v), detail::not_finite_or_negative{},
-             {function, argument,
-              [](const entry& e, index_t at, double x) { raise_at(e, at, x, "finite weights of 0 or more"); }, 1});
+    elements(ctx, detail::as_column(v), detail::not_finite_or_negative{}, {function, argument, raise_weight, 1});
+  }
+  static void finite(context& ctx, std::string_view function, std::string_view argument,
+                     const number_view<device_space>& v) {
+    detail::check_each(
+        ctx, v.size, detail::number_check<detail::not_finite>{v, {}},
+        {function, argument, [](const entry& e, index_t at, double x) { raise_at(e, at, x, "finite values"); }, 1});
+  }
+  static void weights(context& ctx, std::string_view function, std::string_view argument,
+                      const number_view<device_space>& v) {
+    detail::check_each(ctx, v.size, detail::number_check<detail::not_finite_or_negative>{v, {}},
+                       {function, argument, raise_weight, 1});
+  }
+  template <class T>
+  static void entries(context& ctx, std::string_view function, std::string_view argument,
+                      const number_view<device_space>& entries, vector_view<const T, device_space> time) {
+    detail::check_each(
+        ctx, entries.size, detail::entry_check<T>{entries, time},
+        {function, argument,
+         [](const entry& e, index_t at, double x) { raise_at(e, at, x, "finite numbers below their times"); }, 1});
   }
   template <class T>
   static void labels(context& ctx, std::string_view function, std::string_view argument,
@@ -186,6 +217,7 @@ struct value_checks<backend::cuda> {
   }
 
  private:
+  static void raise_weight(const entry& e, index_t at, double x) { raise_at(e, at, x, "finite weights of 0 or more"); }
   [[noreturn]] static void raise_at(const entry& e, index_t at, double x, std::string_view expected) {
     throw value_error(error_message(e.function, e.argument, number_text(x) + " at " + std::to_string(at), expected));
   }
