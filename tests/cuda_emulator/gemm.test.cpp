@@ -22,7 +22,8 @@ void check_product(index_t m, index_t n, index_t k, bool a_by_rows, bool b_by_ro
   const index_t a_step = (a_by_rows ? k : m) + 3, b_step = (b_by_rows ? n : k) + 2, c_step = n + 1;
   const auto a = numbers<S>((a_by_rows ? m : k) * a_step, 1), b = numbers<S>((b_by_rows ? k : n) * b_step, 4);
   std::vector<T> c(static_cast<std::size_t>(m * c_step), add ? T(100) : T(NAN));
-  cuda_emulator::gemm(m, n, k, a.data(), a_step, a_by_rows, b.data(), b_step, b_by_rows, c.data(), c_step, add);
+  cuda_emulator::gemm(nullptr, m, n, k, a.data(), a_step, a_by_rows, b.data(), b_step, b_by_rows, c.data(), c_step,
+                      add);
   bool right = true;
   for (index_t i = 0; i < m; ++i) {
     for (index_t j = 0; j < n; ++j) {

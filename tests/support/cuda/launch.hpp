@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
-#include <cstdlib>
 #include <exception>
 #include <mutex>
 #include <numeric>
@@ -13,45 +12,11 @@
 
 #include "counters.hpp"
 #include "scheduler.hpp"
+#include "settings.hpp"
+#include "streams.hpp"
 #include "workers.hpp"
 
 namespace cuda_emulator {
-
-struct options {
-  /// Threads of the host that run blocks, the caller among them. 1: it alone, blocks one after the other.
-  int workers = 1;
-  /// Not 0: blocks, warps and lanes take their turns in another order for every seed, anew after every barrier.
-  std::uint64_t order_seed = 0;
-  /// Of one CUDA thread.
-  std::size_t stack_bytes = (detail::has_asan || detail::has_tsan ? 256 : 64) * 1024;
-  /// The device's memory.
-  std::size_t device_bytes = std::size_t{4} << 30;
-};
-
-/// What launches and allocations go by. CUDA_EMULATOR_WORKERS and CUDA_EMULATOR_ORDER_SEED in the environment set the
-/// first values, so that any test program can be run in another order. Change it between launches only.
-inline options& settings() {
-  static options all = [] {
-    options o;
-    if (const char* const workers = std::getenv("CUDA_EMULATOR_WORKERS")) o.workers = std::max(1, std::atoi(workers));
-    if (const char* const seed = std::getenv("CUDA_EMULATOR_ORDER_SEED"))
-      o.order_seed = std::strtoull(seed, nullptr, 10);
-    return o;
-  }();
-  return all;
-}
-
-/// Settings until the end of a scope: `const settings_scope shuffled({.workers = 2, .order_seed = 7});`
-class settings_scope {
- public:
-  explicit settings_scope(const options& o) : before_(std::exchange(settings(), o)) {}
-  settings_scope(const settings_scope&) = delete;
-  settings_scope& operator=(const settings_scope&) = delete;
-  ~settings_scope() { settings() = before_; }
-
- private:
-  options before_;
-};
 
 inline constexpr std::size_t max_shared_bytes = 227 * 1024;
 
@@ -63,16 +28,15 @@ struct grid_call {
   kernel_call kernel;
 };
 
-inline void check_configuration(const grid_call& call) {
+inline void check_configuration(dim3 g, dim3 b, std::size_t shared_bytes) {
   const auto bad = [](const std::string& what) { throw error("cuda_emulator: invalid configuration: " + what); };
-  const dim3 b = call.block, g = call.grid;
   const std::uint64_t threads = std::uint64_t{b.x} * b.y * b.z;
   if (b.x > 1024 || b.y > 1024 || b.z > 64 || threads == 0 || threads > 1024)
     bad("block " + text(b) + ", expected 1 to 1024 threads, z to 64");
   if (g.x == 0 || g.y == 0 || g.z == 0 || g.x > 0x7fffffffu || g.y > 65535 || g.z > 65535)
     bad("grid " + text(g) + ", expected 1 or more, x to 2147483647, y and z to 65535");
-  if (call.shared_bytes > max_shared_bytes)
-    bad(std::to_string(call.shared_bytes) + " bytes of shared memory, expected " + std::to_string(max_shared_bytes) +
+  if (shared_bytes > max_shared_bytes)
+    bad(std::to_string(shared_bytes) + " bytes of shared memory, expected " + std::to_string(max_shared_bytes) +
         " or less");
 }
 
@@ -137,8 +101,6 @@ inline void run_blocks(const grid_call& call, const options& how, grid_progress&
 }
 
 inline void run_grid(const grid_call& call) {
-  if (running != nullptr) throw error("cuda_emulator: a kernel launched a kernel");
-  check_configuration(call);
   const options how = settings();
   ++counts().kernels;
   grid_progress progress{block_order(call.grid, how.order_seed), {}, {}, {}};
@@ -156,25 +118,33 @@ inline void run_grid(const grid_call& call) {
 
 }  // namespace detail
 
-/// kernel<<<grid, block, shared_bytes, stream>>>(args...), done when it returns, whatever the stream.
+/// kernel<<<grid, block, shared_bytes, stream>>>(args...), done when it returns unless settings().deferred says
+/// otherwise or the stream is captured.
 /// A thread that spins until another one writes hangs: threads change places at barriers and in warps' operations only.
-/// @throws error for mistakes that were found; what the kernel throws
+/// @throws error for mistakes that were found; what the kernel throws. Where it is deferred, who waits is told.
 template <class... P, class... A>
-void launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t, A&&... args) {
+void launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t stream, A&&... args) {
   static_assert(sizeof...(P) == sizeof...(A), "a kernel has no default arguments here");
   static_assert(((!std::is_reference_v<P> && std::is_trivially_copy_constructible_v<P> &&
                   std::is_trivially_destructible_v<P>)&&...),
                 "arguments reach a device as bytes");
   using values = std::tuple<P...>;
-  struct bound {
-    void (*kernel)(P...);
-    values arguments;
-  } call{kernel, values(static_cast<P>(std::forward<A>(args))...)};
-  const auto run = [](void* p) {
-    const auto& b = *static_cast<const bound*>(p);
-    std::apply(b.kernel, b.arguments);
-  };
-  detail::run_grid({grid, block, shared_bytes, {run, &call}});
+  if (detail::running != nullptr) throw error("cuda_emulator: a kernel launched a kernel");
+  detail::check_configuration(grid, block, shared_bytes);
+  const cudaError status = detail::streams().submit(
+      stream, [grid, block, shared_bytes, kernel, arguments = values(static_cast<P>(std::forward<A>(args))...)] {
+        struct bound {
+          void (*kernel)(P...);
+          values arguments;
+        } call{kernel, arguments};
+        const auto run = [](void* p) {
+          const auto& b = *static_cast<const bound*>(p);
+          std::apply(b.kernel, b.arguments);
+        };
+        detail::run_grid({grid, block, shared_bytes, {run, &call}});
+      });
+  if (status != cudaSuccess)
+    throw error("cuda_emulator: launch in the default stream while another stream is captured");
 }
 
 }  // namespace cuda_emulator

@@ -18,7 +18,7 @@ struct dim3 {
   constexpr operator uint3() const { return {x, y, z}; }
 };
 
-struct CUstream_st {};
+struct CUstream_st;
 using cudaStream_t = CUstream_st*;
 
 namespace cuda_emulator {

@@ -56,9 +56,8 @@ void blas_gemm(cuda_context& ctx, const matrix_view<const S, device_space>& a,
   if (status != CUBLAS_STATUS_SUCCESS)
     throw backend_error(error_message("gemm", "cublasGemmEx", cublasGetStatusString(status), "success"));
 #else
-  cuda_emulator::gemm(c.rows, c.cols, a.cols, left.data, left.step, left.by_rows, right.data, right.step, right.by_rows,
-                      c.data, c_step, add);
-  static_cast<void>(ctx);
+  cuda_emulator::gemm(ctx.stream(), c.rows, c.cols, a.cols, left.data, left.step, left.by_rows, right.data, right.step,
+                      right.by_rows, c.data, c_step, add);
 #endif
 }
 
