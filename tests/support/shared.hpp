@@ -16,15 +16,21 @@ inline std::filesystem::path test_data(std::string_view name) {
   return (folder != nullptr ? std::filesystem::path(folder) : tests_folder() / "data") / name;
 }
 
-/// The optional folder `../shared` (or $STROMA_SHARED). Where it is absent this prints a line that makes ctest report
-/// the test case as skipped; the test case then returns:
-///     const auto shared = shared_folder();
-///     if (!shared) return;
-inline std::optional<std::filesystem::path> shared_folder() {
+/// The optional folder `../shared` (or $STROMA_SHARED).
+inline std::optional<std::filesystem::path> find_shared_folder() {
   const char* const set = std::getenv("STROMA_SHARED");
   const std::filesystem::path folder =
       set != nullptr ? std::filesystem::path(set) : tests_folder().parent_path().parent_path() / "shared";
   if (std::filesystem::is_directory(folder)) return folder;
-  std::cout << "SKIPPED: ../shared is absent" << std::endl;
   return std::nullopt;
+}
+
+/// The same, for tests that cannot do without. Where it is absent this prints a line that makes ctest report the test
+/// case as skipped; the test case then returns:
+///     const auto shared = shared_folder();
+///     if (!shared) return;
+inline std::optional<std::filesystem::path> shared_folder() {
+  auto folder = find_shared_folder();
+  if (!folder) std::cout << "SKIPPED: ../shared is absent" << std::endl;
+  return folder;
 }
