@@ -27,24 +27,37 @@ struct weighted_sum_kernel {
   template <class T>
   static void run(cpu_context& ctx, index_t count, const T* base, std::span<const T* const> x,
                   std::span<const double> weight, T* out) {
-    for_each_piece(ctx, count, [&](index_t first, index_t part) {
-      for (index_t i = 0; i < part; i += tile) of_tile(first + i, std::min(tile, part - i), base, x, weight, out);
+    for_each_tile(ctx, count, [=](index_t at, index_t n, double* sum) {
+      for (std::size_t j = 0; j < x.size(); ++j)
+        if (weight[j] != 0) accumulate(n, weight[j], x[j] + at, sum);
+      if (base != nullptr) accumulate(n, 1.0, base + at, sum);  // last: small numbers meet each other first
+      for (index_t i = 0; i < n; ++i) out[at + i] = static_cast<T>(sum[i]);
+    });
+  }
+  /// out = base + sum over j of weight_j (x_j - base): where no model differs, the base's own bits.
+  template <class T>
+  static void run_differences(cpu_context& ctx, index_t count, const T* base, std::span<const T* const> x,
+                              std::span<const double> weight, T* out) {
+    for_each_tile(ctx, count, [=](index_t at, index_t n, double* sum) {
+      for (std::size_t j = 0; j < x.size(); ++j)
+        if (weight[j] != 0)
+          for (index_t i = 0; i < n; ++i)
+            sum[i] += weight[j] * (static_cast<double>(x[j][at + i]) - static_cast<double>(base[at + i]));
+      for (index_t i = 0; i < n; ++i) out[at + i] = static_cast<T>(static_cast<double>(base[at + i]) + sum[i]);
     });
   }
 
  private:
-  static constexpr index_t tile = 512;  // sums that the first-level cache holds beside their terms
-
-  template <class T>
-  static void of_tile(index_t at, index_t n, const T* base, std::span<const T* const> x, std::span<const double> weight,
-                      T* out) {
-    std::array<double, tile> sums;
-    double* const sum = sums.data();
-    for (index_t i = 0; i < n; ++i) sum[i] = 0;
-    for (std::size_t j = 0; j < x.size(); ++j)
-      if (weight[j] != 0) accumulate(n, weight[j], x[j] + at, sum);
-    if (base != nullptr) accumulate(n, 1.0, base + at, sum);  // last: the vectors' small numbers meet each other first
-    for (index_t i = 0; i < n; ++i) out[at + i] = static_cast<T>(sum[i]);
+  /// f(first, count, sums that are 0): tiles whose sums the first-level cache holds beside their terms.
+  template <class F>
+  static void for_each_tile(cpu_context& ctx, index_t count, F&& f) {
+    constexpr index_t tile = 512;
+    for_each_piece(ctx, count, [&](index_t first, index_t part) {
+      for (index_t i = 0; i < part; i += tile) {
+        std::array<double, tile> sum{};
+        f(first + i, std::min(tile, part - i), sum.data());
+      }
+    });
   }
   template <class T>
   static void accumulate(index_t n, double weight, const T* x, double* sum) {
