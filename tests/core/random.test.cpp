@@ -70,6 +70,14 @@ TEST_CASE("random: a key's words are Philox of seed, step, layer and group") {
   CHECK(first.size() == 30);
 }
 
+TEST_CASE("random: a clock moves the step of a key") {
+  std::uint32_t clock = 0;
+  random_key moving{5, 6, 7, &clock};
+  for (; clock < 3; ++clock) CHECK(moving.words(8) == random_key{5, 6 + clock, 7}.words(8));
+  moving.step = 0xffffffff;
+  CHECK(moving.words(8) == random_key{5, 2, 7}.words(8));
+}
+
 TEST_CASE("random: a stream draws the words of its key in order") {
   const random_key key{42, 7, 3};
   random_stream draw(key), same(42, 7, 3);

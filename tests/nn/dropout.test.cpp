@@ -34,6 +34,16 @@ bool kept(const random_key& key, double rate, index_t row, index_t cols, index_t
 
 }  // namespace
 
+TEST_CASE("dropout: a clock moves the step") {
+  cpu_context ctx;
+  const auto x = normal_matrix<float>(7, 131, 1);
+  const std::uint32_t clock = 4;
+  array<float, 2> moved(7, 131), expected(7, 131);
+  stroma::dropout(ctx, x, moved, {.rate = 0.5, .key = {1, 2, 3, &clock}});
+  stroma::dropout(ctx, x, expected, {.rate = 0.5, .key = {1, 6, 3}});
+  CHECK(same_matrix(moved, expected));
+}
+
 TEST_CASE_TEMPLATE(
     "dropout: every element meets its own number of the key, in any layout and with any number of threads", T, float,
     double) {

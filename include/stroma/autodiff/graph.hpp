@@ -106,8 +106,9 @@ class graph {
     const node n = found.rows == wanted.rows ? replacement : slice(replacement, 0, wanted.rows, wanted.cols);
     substitutions_.push_back({parameter.data(), {}, n});
   }
-  /// The seed and step of all random draws until they are set again; see random_key.
-  void set_random(std::uint64_t seed, std::uint32_t step) { random_ = {seed, step, 0}; }
+  /// The seed, step and, with a key, clock of all random draws until they are set again; the graph counts the layers.
+  void set_random(std::uint64_t seed, std::uint32_t step) { random_ = {seed, step}; }
+  void set_random(const random_key& key) { random_ = key; }
   /// Empties the graph and keeps its memory. Substitutions go, bindings stay.
   void reset() {
     records_.clear();
@@ -367,8 +368,7 @@ class graph {
   }
   view add_gradient(node n) {
     record& r = at(n);
-    r.gradient = view(take<T>(r.rows * r.cols), r.rows, r.cols);
-    return r.gradient;
+    return r.gradient = view(take<T>(r.rows * r.cols), r.rows, r.cols);
   }
   void begin_backward() {
     if (!recording())

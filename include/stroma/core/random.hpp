@@ -37,10 +37,16 @@ struct random_key {
   std::uint64_t seed{};
   std::uint32_t step{};   ///< optimiser step, epoch, fold: whatever makes this use of the layer different
   std::uint32_t layer{};  ///< which consumer
+  /// Added to step by whoever draws, from its own memory: work that was recorded once and is run again, as a CUDA graph
+  /// is, draws anew where the number has changed. Null: nothing is added.
+  const std::uint32_t* clock{};
 
+  [[nodiscard]] STROMA_HOST_DEVICE constexpr std::uint32_t current_step() const {
+    return clock == nullptr ? step : step + *clock;
+  }
   /// Four words for the elements 4 * group .. 4 * group + 3.
   [[nodiscard]] STROMA_HOST_DEVICE constexpr random_words<4> words(std::uint64_t group) const {
-    return philox({static_cast<std::uint32_t>(group), static_cast<std::uint32_t>(group >> 32), step, layer},
+    return philox({static_cast<std::uint32_t>(group), static_cast<std::uint32_t>(group >> 32), current_step(), layer},
                   {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)});
   }
 };

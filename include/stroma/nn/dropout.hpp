@@ -27,10 +27,11 @@ inline constexpr std::size_t dropout_block = 16;
 using dropout_words = std::array<std::array<std::uint32_t, dropout_block>, 4>;
 
 inline void dropout_block_words(const random_key& key, std::uint64_t group, dropout_words& word) {
+  const std::uint32_t step = key.current_step();
   for (std::size_t i = 0; i < dropout_block; ++i) {
     word[0][i] = static_cast<std::uint32_t>(group + i);
     word[1][i] = static_cast<std::uint32_t>((group + i) >> 32);
-    word[2][i] = key.step;
+    word[2][i] = step;
     word[3][i] = key.layer;
   }
   auto k0 = static_cast<std::uint32_t>(key.seed), k1 = static_cast<std::uint32_t>(key.seed >> 32);

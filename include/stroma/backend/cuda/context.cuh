@@ -118,7 +118,7 @@ struct cuda_options {
 /// without meaning; no memory is touched out of bounds.
 ///
 /// Not thread-safe: one for each calling thread. Several contexts may work on several streams at once. A step that has
-/// run once may be captured in a CUDA graph: it allocates nothing and waits for nothing.
+/// run twice may be captured in a CUDA graph (docs/backends.md): it allocates nothing and waits for nothing.
 class cuda_context {
  public:
   using backend = stroma::backend::cuda;
