@@ -69,7 +69,7 @@ TEST_CASE("discretise: refuses what does not fit") {
   CHECK(message_of<shape_error>([&] { discretise(ctx, time, rising, bins); }) ==
         "discretise: bin: length 3, expected 2 (the length of time)");
   CHECK(message_of<value_error>([&] { discretise(ctx, time, edge, bin); }) ==
-        "discretise: edge: a fall at 1, expected edges that never fall");
+        "discretise: edge: a fall at 1, expected numbers that never fall");
   CHECK(message_of<value_error>([&] { discretise(ctx, bad, rising, bin); }) ==
         "discretise: time: -1 at 0, expected finite times of 0 or later");
 }

@@ -34,6 +34,10 @@ struct value_checks<backend::cpu> {
   static void follow_up(context&, std::string_view function, std::string_view argument, vector_view<const T> v) {
     check::follow_up(function, argument, v);
   }
+  template <class T>
+  static void rising(context&, std::string_view function, std::string_view argument, vector_view<const T> v) {
+    check::rising(function, argument, v);
+  }
   /// Finite and not negative, in a vector or a number_view.
   template <class View>
   static void weights(context&, std::string_view function, std::string_view argument, const View& v) {

@@ -99,6 +99,16 @@ void follow_up(std::string_view function, std::string_view argument, vector_view
                                       "finite times of 0 or later"));
 }
 
+/// Finite numbers that never fall.
+template <class T>
+void rising(std::string_view function, std::string_view argument, vector_view<const T> v) {
+  finite(function, argument, v);
+  for (index_t i = 1; i < v.size; ++i)
+    if (v[i] < v[i - 1])
+      throw value_error(
+          error_message(function, argument, "a fall at " + std::to_string(i), "numbers that never fall"));
+}
+
 /// Offsets of ragged bags: from 0 to `rows`, never falling.
 inline void offsets(std::string_view function, std::string_view argument, vector_view<const index_t> v, index_t rows) {
   if (v.size < 1 || v[0] != 0 || v[v.size - 1] != rows)

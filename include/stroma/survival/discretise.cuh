@@ -22,12 +22,6 @@ struct find_bins {
     bin[i] = static_cast<Bins>(low);
   }
 };
-template <class Edges>
-struct falling_edge {
-  vector_view<const Edges, device_space> edge;
-  __device__ bool wrong(index_t i) const { return i > 0 && edge[i] < edge[i - 1]; }
-  __device__ double value(index_t i) const { return static_cast<double>(edge[i]); }
-};
 
 template <class Times, class Events>
 struct observed_times {
@@ -113,16 +107,6 @@ struct discretise_kernel<backend::cuda> {
   template <class Edges>
   static void equal_widths(cuda_context& ctx, double last, vector_view<Edges, device_space> edge) {
     each(ctx, edge.size, write_equal_widths<Edges>{last, edge});
-  }
-  template <class Edges>
-  static void check_rising(cuda_context& ctx, vector_view<const Edges, device_space> edge) {
-    check_each(ctx, edge.size, falling_edge<Edges>{edge},
-               {"discretise", "edge",
-                [](const fault_log::entry& e, index_t at, double) {
-                  throw value_error(error_message(e.function, e.argument, "a fall at " + std::to_string(at),
-                                                  "edges that never fall"));
-                },
-                1});
   }
 };
 

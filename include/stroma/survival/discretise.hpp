@@ -59,13 +59,6 @@ struct discretise_kernel {
     for (index_t b = 0; b < edge.size; ++b)
       edge[b] = static_cast<Edges>(last * static_cast<double>(b + 1) / static_cast<double>(edge.size + 1));
   }
-  template <class Edges>
-  static void check_rising(cpu_context&, vector_view<const Edges> edge) {
-    for (index_t i = 1; i < edge.size; ++i)
-      if (edge[i] < edge[i - 1])
-        throw value_error(
-            error_message("discretise", "edge", "a fall at " + std::to_string(i), "edges that never fall"));
-  }
 };
 
 }  // namespace detail
@@ -113,14 +106,12 @@ void discretise(Context& ctx, const Times& time, const Edges& edge, Bins&& bin,
   const auto e = as_const_view(edge);
   const auto b = as_view(bin);
   check::same_length(name, "bin", b, "time", t);
-  using kernel = detail::discretise_kernel<typename Context::backend>;
   using checks = value_checks<typename Context::backend>;
   if (options.check_values) {
     checks::follow_up(ctx, name, "time", t);
-    checks::finite(ctx, name, "edge", e);
-    kernel::check_rising(ctx, e);
+    checks::rising(ctx, name, "edge", e);
   }
-  kernel::run(ctx, t, e, b);
+  detail::discretise_kernel<typename Context::backend>::run(ctx, t, e, b);
 }
 
 }  // namespace stroma

@@ -8,31 +8,31 @@
 namespace stroma {
 namespace detail {
 
-/// Notes in a slot the first i for which check.wrong(i), with check.value(i). A slot that holds a finding keeps it.
+/// Notes in a slot the first i for which check.wrong(i), with check.value(i). A slot that holds a finding keeps it. The
+/// block that ends last knows what all have found; no other may note a value that is not the first one's.
 template <class Check>
-struct find_fault {
-  Check check;
-  device_fault* slot;
-  __device__ void operator()(index_t i) const {
-    if (slot->unrecorded != 0 && check.wrong(i)) atomicMin(&slot->at, static_cast<unsigned long long>(i));
-  }
-};
-template <class Check>
-struct record_fault {
-  Check check;
-  device_fault* slot;
-  __device__ void operator()(index_t) const {
-    if (slot->unrecorded == 0 || slot->at == no_fault) return;
-    slot->value = check.value(static_cast<index_t>(slot->at));
-    slot->unrecorded = 0;
-  }
-};
+__global__ void __launch_bounds__(block_threads) find_fault_kernel(index_t count, Check check, device_fault* slot) {
+  if (slot->unrecorded == 0) return;  // the same for all: whoever changes it is the last to end
+  const index_t step = static_cast<index_t>(gridDim.x) * blockDim.x;
+  for (index_t i = static_cast<index_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += step)
+    if (check.wrong(i)) atomicMin(&slot->at, static_cast<unsigned long long>(i));
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  __threadfence();  // the block's findings before its end
+  const unsigned ended = atomicAdd(&slot->ended, 1u) + 1u;
+  if (ended + 1 != gridDim.x) return;
+  __threadfence();
+  slot->ended = no_block;
+  const unsigned long long first = atomicMin(&slot->at, no_fault);
+  if (first == no_fault) return;
+  slot->value = check.value(static_cast<index_t>(first));
+  slot->unrecorded = 0;
+}
 template <class Check>
 void check_each(cuda_context& ctx, index_t count, const Check& check, const fault_log::entry& e) {
   if (count <= 0) return;
-  device_fault* const slot = ctx.faults().slot(ctx.memory(), e);
-  each(ctx, count, find_fault<Check>{check, slot});
-  each(ctx, 1, record_fault<Check>{check, slot});
+  launch(&find_fault_kernel<Check>, dim3(blocks_for(ctx, count)), dim3(block_threads), 0, ctx.stream(), count, check,
+         ctx.faults().slot(ctx.memory(), e));
 }
 
 template <class T>
@@ -77,6 +77,12 @@ struct not_a_probability {
 struct outside_labels {
   double count;
   __device__ bool operator()(double x) const { return !(x >= 0 && x < count); }
+};
+template <class T>
+struct falling_check {
+  vector_view<const T, device_space> v;
+  __device__ bool wrong(index_t i) const { return i > 0 && v[i] < v[i - 1]; }
+  __device__ double value(index_t i) const { return widen<double>(v[i]); }
 };
 struct offsets_check {
   device_offsets offsets;
@@ -147,6 +153,18 @@ struct value_checks<backend::cuda> {
     elements(ctx, detail::as_column(v), detail::not_finite_or_negative{},
              {function, argument,
               [](const entry& e, index_t at, double x) { raise_at(e, at, x, "finite times of 0 or later"); }, 1});
+  }
+  template <class T>
+  static void rising(context& ctx, std::string_view function, std::string_view argument,
+                     vector_view<const T, device_space> v) {
+    finite(ctx, function, argument, v);
+    detail::check_each(ctx, v.size, detail::falling_check<T>{v},
+                       {function, argument,
+                        [](const entry& e, index_t at, double) {
+                          throw value_error(error_message(e.function, e.argument, "a fall at " + std::to_string(at),
+                                                          "numbers that never fall"));
+                        },
+                        1});
   }
   template <class T>
   static void weights(context& ctx, std::string_view function, std::string_view argument,
