@@ -88,10 +88,8 @@ class ties {
   index_t merge(cpu_context& ctx, const tensor_slices<T>& s, T* out) {
     auto scratch = ctx.workspace().open();
     const auto [vectors, kept] = trimmed(ctx, scratch, s);
-    index_t balance = balance_;
-    if (options_.scope != merge_scope::model && consensus_.needs_balance())
-      balance = consensus_.balance(ctx, s.size(), vectors);
-    consensus_.run(ctx, s.size(), s.base, vectors, consensus_.zero_sign(balance), out);
+    if (options_.scope != merge_scope::model) consensus_.merge_tensor(ctx, s, vectors, out);
+    else consensus_.run(ctx, s.size(), s.base, vectors, consensus_.zero_sign(balance_), out);
     return kept;
   }
 

@@ -47,10 +47,19 @@ class vector_stack {
     check::require(!parts_.empty(), "vector_stack", "merges", "no parameter", "one that is merged");
     rows_ = array<Storage, 2, space>(sources_ + 1, size_);
     base_ = array<T, 1, space>(size_);
+    for_each_part("vector_stack", origin, [&](const part& at, const auto& p) {
+      for (index_t i = 0; i < at.size; ++i) base_[at.first + i] = p.data()[i];
+    });
     for (index_t j = 0; j <= sources_; ++j)
-      fill(origin, j < sources_ ? sources[static_cast<std::size_t>(j)] : target,
-           [&](index_t at, T from, T to) { rows_(j, at) = narrow(to - from); });
-    fill(origin, target, [&](index_t at, T from, T to) { base_[at] = base == merge_base::origin ? from : to; });
+      for_each_part("vector_stack", j < sources_ ? sources[static_cast<std::size_t>(j)] : target,
+                    [&](const part& at, const auto& p) {
+                      for (index_t i = 0; i < at.size; ++i)
+                        rows_(j, at.first + i) = narrow(p.data()[i] - base_[at.first + i]);
+                    });
+    if (base == merge_base::origin) return;
+    for_each_part("vector_stack", target, [&](const part& at, const auto& p) {
+      for (index_t i = 0; i < at.size; ++i) base_[at.first + i] = p.data()[i];
+    });
   }
 
   [[nodiscard]] index_t sources() const noexcept { return sources_; }
@@ -63,16 +72,8 @@ class vector_stack {
   /// models behind the rows, are parts of `merged` [1, size].
   template <class Model>
   void substitute(graph<T, Backend>& g, const Model& model, node merged) const {
-    index_t number = 0;
-    auto part = parts_.begin();
-    for_each_parameter(
-        [&](std::string_view name, const auto& p) {
-          if (part == parts_.end() || part->number != number++) return;
-          check::length("vector_stack::substitute", name, p.size(), part->size, "the elements in the stack");
-          g.substitute(p, g.slice(merged, part->first, 1, p.size()));
-          ++part;
-        },
-        model);
+    for_each_part("vector_stack::substitute", model,
+                  [&](const part& at, const auto& p) { g.substitute(p, g.slice(merged, at.first, 1, at.size)); });
   }
   /// The same for good: writes `merged` [size] into the parameters of `model`.
   template <class Model>
@@ -80,16 +81,9 @@ class vector_stack {
     requires std::same_as<Backend, backend::cpu>
   {
     check::length("vector_stack::assign", "merged", merged.size, size_, "the size of the stack");
-    index_t number = 0;
-    auto part = parts_.begin();
-    for_each_parameter(
-        [&](std::string_view name, auto& p) {
-          if (part == parts_.end() || part->number != number++) return;
-          check::length("vector_stack::assign", name, p.size(), part->size, "the elements in the stack");
-          for (index_t i = 0; i < p.size(); ++i) p.data()[i] = merged[part->first + i];
-          ++part;
-        },
-        model);
+    for_each_part("vector_stack::assign", model, [&](const part& at, auto& p) {
+      for (index_t i = 0; i < at.size; ++i) p.data()[i] = merged[at.first + i];
+    });
   }
 
  private:
@@ -103,18 +97,18 @@ class vector_stack {
     else if constexpr (std::same_as<Storage, bfloat16>) return to_bfloat16(static_cast<float>(x));
     else return static_cast<Storage>(x);
   }
+  /// f(part, parameter) for the merged parameters of a model.
   template <class Model, class F>
-  void fill(const Model& origin, const Model& tuned, const F& f) const {
+  void for_each_part(std::string_view function, Model& model, const F& f) const {
     index_t number = 0;
-    auto part = parts_.begin();
+    auto next = parts_.begin();
     for_each_parameter(
-        [&](std::string_view name, const auto& from, const auto& to) {
-          if (part == parts_.end() || part->number != number++) return;
-          check::length("vector_stack", name, to.size(), from.size(), "its elements in origin");
-          for (index_t i = 0; i < from.size(); ++i) f(part->first + i, from.data()[i], to.data()[i]);
-          ++part;
+        [&](std::string_view name, auto& p) {
+          if (next == parts_.end() || next->number != number++) return;
+          check::length(function, name, p.size(), next->size, "the elements in the stack");
+          f(*next++, p);
         },
-        origin, tuned);
+        model);
   }
 
   std::vector<part> parts_;

@@ -11,6 +11,7 @@
 #include <stroma/core/check.hpp>
 #include <stroma/core/context.hpp>
 #include <stroma/optim/parameter_update.hpp>
+#include <stroma/taskvector/merge.hpp>
 #include <stroma/taskvector/weighted_sum.hpp>
 
 namespace stroma {
@@ -79,6 +80,13 @@ struct consensus {
     return zero == zero_vote::positive || balance > 0 ? 1.0 : -1.0;
   }
   [[nodiscard]] bool needs_balance() const { return vote != sign_vote::none && zero == zero_vote::majority; }
+
+  /// One tensor whose zero votes are its own matter.
+  template <class T>
+  void merge_tensor(cpu_context& ctx, const tensor_slices<T>& s, std::span<const T* const> vectors, T* out) const {
+    const double zero_is = zero_sign(needs_balance() ? balance(ctx, s.size(), vectors) : 0);
+    run(ctx, s.size(), s.base, vectors, zero_is, out);
+  }
 
   /// out = base + scale * the merged task vector; base null: without.
   template <class T>

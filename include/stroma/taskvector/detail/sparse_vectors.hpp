@@ -21,6 +21,13 @@ enum class merge_scope {
   row      ///< those of one row; a vector is one row
 };
 
+/// What makes up for dropped elements.
+enum class rescaling {
+  probability,  ///< those kept are divided by the probability with which they were: the published rule, mean-preserving
+  magnitude,    ///< all are multiplied so that the tensor's sum of magnitudes stays: mergekit's
+  none
+};
+
 namespace detail {
 
 /// The task vectors of one tensor, each thinned out in its own memory.
