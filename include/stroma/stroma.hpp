@@ -17,6 +17,7 @@
 #include <stroma/metrics/accuracy.hpp>
 #include <stroma/metrics/roc_auc.hpp>
 #include <stroma/models/abmil.hpp>
+#include <stroma/models/steph.hpp>
 #include <stroma/nn/activations.hpp>
 #include <stroma/nn/add.hpp>
 #include <stroma/nn/attention.hpp>
@@ -46,6 +47,10 @@
 #include <stroma/survival/discretise.hpp>
 #include <stroma/survival/ranking.hpp>
 #include <stroma/survival/risk_order.hpp>
+#include <stroma/taskvector/mixing_penalty.hpp>
+#include <stroma/taskvector/mixing_weight.hpp>
+#include <stroma/taskvector/sparse_mixup.hpp>
+#include <stroma/taskvector/vector_stack.hpp>
 #include <stroma/train/early_stopping.hpp>
 #include <stroma/train/folds.hpp>
 #include <stroma/train/full_cohort_cox.hpp>

@@ -48,12 +48,17 @@ struct abmil {
                       member{"pred_head", self.pred_head}};
   }
 
+  /// The pooled vectors [bags, heads * hidden] and the attention [instances, heads].
   /// @param bags  instances [N, features] with the offsets of their bags, or one bag
-  abmil_output operator()(graph<T, Backend>& g, node bags,
-                          const attention_options_in<typename Backend::space>& options = {}) const {
+  pooled encode(graph<T, Backend>& g, node bags,
+                const attention_options_in<typename Backend::space>& options = {}) const {
     node instances = bags;
     for (const auto& layer : feat_proj) instances = layer(g, instances, {.activate = activation::relu});
-    const auto [slide, attention] = attention_pool(g, instances, attention_net, options);
+    return attention_pool(g, instances, attention_net, options);
+  }
+  abmil_output operator()(graph<T, Backend>& g, node bags,
+                          const attention_options_in<typename Backend::space>& options = {}) const {
+    const auto [slide, attention] = encode(g, bags, options);
     return {pred_head(g, slide), attention};
   }
 };
