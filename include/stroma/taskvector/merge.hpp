@@ -64,6 +64,7 @@ struct tensor_change {
   double mean_cosine = 0;            ///< between the task vectors of two models, on average; 0 with fewer than two
   double sign_conflicts = 0;         ///< part of the elements that some models raise and others lower
   double kept = 1;                   ///< part of the task vectors' elements left after trimming or dropping
+  index_t overflowed = 0;            ///< elements too large for the type of the file they were written to
 };
 using merge_report = std::vector<tensor_change>;
 
@@ -96,7 +97,7 @@ template <class T>
   const index_t conflicts =
       gram_of_differences<T>(ctx, s.size(), from, {all, s.models.size() + 1}, s.models.size(), gram);
   const auto product = [&](index_t a, index_t b) { return gram[a * (models + 1) + b]; };
-  tensor_change change{std::string(s.name), s.size(), {}, std::sqrt(product(models, models)), 0, 0, 1};
+  tensor_change change{std::string(s.name), s.size(), {}, std::sqrt(product(models, models))};
   for (index_t t = 0; t < models; ++t) change.vector_norms.push_back(std::sqrt(product(t, t)));
   for (index_t a = 0; a < models; ++a)
     for (index_t b = 0; b < a; ++b) change.mean_cosine += gram_cosine(product(a, a), product(b, b), product(a, b));
