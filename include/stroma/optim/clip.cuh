@@ -44,7 +44,7 @@ struct finish_norm {
     *result = {n, finite && n > limit ? limit / n : 1};
     if (norm != nullptr) *norm = n;
     if (finite || slot == nullptr || slot->unrecorded == 0) return;
-    *slot = {0, n, 0};
+    *slot = {0, n, 0, no_block};
   }
 };
 template <class T>

@@ -9,7 +9,7 @@ namespace {
 struct binary_cross_entropy_case {
   static constexpr index_t widths[] = {1, 4, 37};
   static constexpr int variants = 3;
-  static constexpr std::uint64_t kernels = 2, backward_kernels = 1;
+  static constexpr std::uint64_t kernels = 1, backward_kernels = 1;
   static stroma::binary_cross_entropy_options options(int variant, bool check_values) {
     return {.positive_weight = variant == 2 ? 2.5 : 1,
             .reduce = variant == 0 ? stroma::reduction::mean : stroma::reduction::sum,

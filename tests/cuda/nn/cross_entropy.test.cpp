@@ -12,7 +12,7 @@ namespace {
 struct cross_entropy_case {
   [[maybe_unused]] static constexpr index_t widths[] = {1, 4, 37};
   static constexpr int variants = 4;
-  static constexpr std::uint64_t kernels = 4, backward_kernels = 3;
+  static constexpr std::uint64_t kernels = 3, backward_kernels = 3;
   template <class T, class Space, class Side>
   static stroma::cross_entropy_options<T, Space> options(const Side& side, int variant, bool check_values) {
     stroma::cross_entropy_options<T, Space> o;

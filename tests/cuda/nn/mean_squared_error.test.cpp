@@ -9,7 +9,7 @@ namespace {
 struct mean_squared_error_case {
   static constexpr index_t widths[] = {1, 4, 37};
   static constexpr int variants = 2;
-  static constexpr std::uint64_t kernels = 2, backward_kernels = 1;
+  static constexpr std::uint64_t kernels = 1, backward_kernels = 1;
   static stroma::mean_squared_error_options options(int variant, bool check_values) {
     return {variant == 0 ? stroma::reduction::mean : stroma::reduction::sum, check_values};
   }

@@ -11,7 +11,7 @@ template <int Tenths>
 struct smooth {
   static constexpr double sharpness = Tenths / 10.0;
   static constexpr index_t steps = 40 + 8 * Tenths;  // exp multiplies an error of its argument, which is up to 16 r
-  static constexpr std::uint64_t kernels = 11, backward_kernels = 2;
+  static constexpr std::uint64_t kernels = 8, backward_kernels = 2;
   template <class Context, class Bags, class Y, class Mask>
   static void forward(Context& ctx, const Bags& bags, Y out, const Mask& mask, bool check_values) {
     stroma::log_sum_exp_pool(ctx, bags, out, {.sharpness = sharpness, .mask = mask, .check_values = check_values});

@@ -8,7 +8,7 @@ namespace {
 
 struct maximum {
   static constexpr index_t steps = 0;
-  static constexpr std::uint64_t kernels = 10, backward_kernels = 3;
+  static constexpr std::uint64_t kernels = 7, backward_kernels = 3;
   template <class Context, class Bags, class Y, class Mask>
   static void forward(Context& ctx, const Bags& bags, Y out, const Mask& mask, bool check_values) {
     stroma::max_pool(ctx, bags, out, {.mask = mask, .check_values = check_values});

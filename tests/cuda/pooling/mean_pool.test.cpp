@@ -8,7 +8,7 @@ namespace {
 
 struct mean {
   static constexpr index_t steps = 4;
-  static constexpr std::uint64_t kernels = 11, backward_kernels = 2;
+  static constexpr std::uint64_t kernels = 8, backward_kernels = 2;
   template <class Context, class Bags, class Y, class Mask>
   static void forward(Context& ctx, const Bags& bags, Y out, const Mask& mask, bool check_values) {
     stroma::mean_pool(ctx, bags, out, {.mask = mask, .check_values = check_values});

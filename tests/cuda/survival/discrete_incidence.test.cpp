@@ -9,7 +9,7 @@ namespace {
 struct discrete_incidence_case {
   static constexpr index_t widths[] = {1, 4, 37};
   static constexpr int variants = 2;
-  static constexpr std::uint64_t kernels = 2, backward_kernels = 1;
+  static constexpr std::uint64_t kernels = 1, backward_kernels = 1;
   static stroma::discrete_incidence_options options(int variant, bool check_values) {
     return {.alpha = variant == 0 ? 0.0 : 0.3,
             .beyond_last_bin = variant == 0 ? 1e-7 : 0.01,

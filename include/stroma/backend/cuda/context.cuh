@@ -32,13 +32,15 @@ struct device_resource {
 
 namespace detail {
 
-/// The first element that a check found wrong. All bits set: none.
+/// The first element that a check found wrong. All bits set: none, and no check is under way.
 struct device_fault {
   unsigned long long at;
   double value;
-  unsigned long long unrecorded;  // becomes 0 with the value
+  unsigned unrecorded;  // becomes 0 with the value
+  unsigned ended;       // blocks of the check that runs, less one
 };
 inline constexpr unsigned long long no_fault = ~0ULL;
+inline constexpr unsigned no_block = ~0U;
 
 /// What a device's checks have found and nobody was told yet. A check is a kernel that notes the first wrong element
 /// in a slot of its own; slots are read where the host waits anyway.

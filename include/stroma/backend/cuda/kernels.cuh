@@ -87,14 +87,18 @@ void each_row(cuda_context& ctx, index_t rows, const F& f) {
 /// Elements that one block sums. Fixed, so that a sum's order depends on its length alone.
 inline constexpr index_t sum_piece = 4096;
 
+/// The sum of one piece, in every thread of its block.
+template <class Term>
+__device__ double sum_of_piece(index_t number, index_t count, const Term& term, double* room) {
+  const index_t first = number * sum_piece, last = first + sum_piece < count ? first + sum_piece : count;
+  double sum = 0;
+  for (index_t i = first + threadIdx.x; i < last; i += block_threads) sum += term(i);
+  return block_join(sum, add_values{}, room);
+}
 template <class Term>
 __global__ void __launch_bounds__(block_threads) sum_pieces_kernel(index_t count, Term term, double* pieces) {
   __shared__ double room[block_threads / warp_threads];
-  const index_t first = static_cast<index_t>(blockIdx.x) * sum_piece;
-  const index_t last = first + sum_piece < count ? first + sum_piece : count;
-  double sum = 0;
-  for (index_t i = first + threadIdx.x; i < last; i += block_threads) sum += term(i);
-  sum = block_join(sum, add_values{}, room);
+  const double sum = sum_of_piece(blockIdx.x, count, term, room);
   if (threadIdx.x == 0) pieces[blockIdx.x] = sum;
 }
 template <class Finish>
@@ -105,15 +109,24 @@ __global__ void __launch_bounds__(block_threads) finish_sum_kernel(index_t piece
   sum = block_join(sum, add_values{}, room);
   if (threadIdx.x == 0) finish(sum);
 }
-/// finish(sum of term(i) for i = 0 .. count - 1), in double and in a fixed order, by one thread of the device.
+template <class Term, class Finish>
+__global__ void __launch_bounds__(block_threads) sum_one_piece_kernel(index_t count, Term term, Finish finish) {
+  __shared__ double room[block_threads / warp_threads];
+  const double sum = sum_of_piece(0, count, term, room);
+  if (threadIdx.x == 0) finish(sum);
+}
+/// finish(sum of term(i) for i = 0 .. count - 1), in double and in a fixed order, by one thread of the device. One
+/// launch for up to sum_piece elements, else two.
 template <class Term, class Finish>
 void sum_each(cuda_context& ctx, index_t count, const Term& term, const Finish& finish) {
+  if (count <= sum_piece)
+    return launch(&sum_one_piece_kernel<Term, Finish>, dim3(1), dim3(block_threads), 0, ctx.stream(), count, term,
+                  finish);
   const index_t pieces = (count + sum_piece - 1) / sum_piece;
   auto frame = ctx.workspace().open();
   double* const piece = frame.template take<double>(pieces);
-  if (pieces > 0)
-    launch(&sum_pieces_kernel<Term>, dim3(static_cast<unsigned>(pieces)), dim3(block_threads), 0, ctx.stream(), count,
-           term, piece);
+  launch(&sum_pieces_kernel<Term>, dim3(static_cast<unsigned>(pieces)), dim3(block_threads), 0, ctx.stream(), count,
+         term, piece);
   launch(&finish_sum_kernel<Finish>, dim3(1), dim3(block_threads), 0, ctx.stream(), pieces,
          static_cast<const double*>(piece), finish);
 }
