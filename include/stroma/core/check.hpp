@@ -105,8 +105,7 @@ void rising(std::string_view function, std::string_view argument, vector_view<co
   finite(function, argument, v);
   for (index_t i = 1; i < v.size; ++i)
     if (v[i] < v[i - 1])
-      throw value_error(
-          error_message(function, argument, "a fall at " + std::to_string(i), "numbers that never fall"));
+      throw value_error(error_message(function, argument, "a fall at " + std::to_string(i), "numbers that never fall"));
 }
 
 /// Offsets of ragged bags: from 0 to `rows`, never falling.
