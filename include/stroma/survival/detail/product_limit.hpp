@@ -10,35 +10,69 @@ struct risk_count {
   index_t rows_at_risk, rows_died, rows_censored;
 };
 
-/// Counts for every group: `to` has room for plan.groups. O(N).
-inline void count_at_risk(const risk_plan<host_space>& plan, risk_count* to) {
-  const auto weight = [&](index_t k) { return plan.weight == nullptr ? 1.0 : plan.weight[k]; };
-  for (index_t g = 0; g < plan.groups; ++g) to[g] = {};
-  for (index_t k = 0; k < plan.rows && plan.until != nullptr; ++k) {  // who is no longer at risk from a group on
-    const index_t g = plan.until[k];
-    if (g == plan.groups || !(weight(k) > 0)) continue;
-    to[g].at_risk -= weight(k);
-    --to[g].rows_at_risk;
+/// Who, from a group on, is not at risk yet.
+struct late_entries {
+  double weight;
+  index_t rows;
+};
+/// Adds up, for every group, those who are at risk until there (walking back in time): add(group, weight).
+template <class Add>
+void for_each_late_entry(const risk_plan<host_space>& plan, const Add& add) {
+  for (index_t k = 0; k < plan.rows && plan.until != nullptr; ++k) {
+    const double w = plan.weight == nullptr ? 1 : plan.weight[k];
+    if (plan.until[k] < plan.groups && w > 0) add(plan.until[k], w);
   }
-  for (index_t s = 0; s < plan.strata; ++s) {
-    risk_count so_far{};
-    for (index_t g = plan.stratum[s]; g < plan.stratum[s + 1]; ++g) {
-      // A stratum's last entries stand at the first group of the next one, which they do not concern.
-      const bool begins = g == plan.stratum[s];
-      risk_count now{begins ? 0 : so_far.at_risk + to[g].at_risk,           0, 0,
-                     begins ? 0 : so_far.rows_at_risk + to[g].rows_at_risk, 0, 0};
-      if (now.rows_at_risk == 0) now.at_risk = 0;  // what rounding left
+}
+
+/// Calls visit(group, count) for the groups of a stratum, from the latest to the earliest. late(group) are the entries
+/// that were added up; it is asked before the group is visited, and only of a plan with late entry.
+template <class Late, class Visit>
+void for_each_count(const risk_plan<host_space>& plan, index_t stratum, const Late& late, const Visit& visit) {
+  double at_risk = 0;
+  index_t rows_at_risk = 0;
+  for (index_t g = plan.stratum[stratum]; g < plan.stratum[stratum + 1]; ++g) {
+    // A stratum's last entries stand at the first group of the next one, which they do not concern.
+    if (plan.until != nullptr && g != plan.stratum[stratum]) {
+      const late_entries later = late(g);
+      at_risk -= later.weight;
+      rows_at_risk -= later.rows;
+      if (rows_at_risk == 0) at_risk = 0;  // what rounding left
+    }
+    risk_count now{0, 0, 0, 0, 0, 0};
+    if (plan.weight == nullptr) {
+      now.rows_censored = plan.deaths[g] - plan.first[g];
+      now.rows_died = plan.first[g + 1] - plan.deaths[g];
+      now.censored = static_cast<double>(now.rows_censored);
+      now.died = static_cast<double>(now.rows_died);
+    } else {
       for (index_t k = plan.first[g]; k < plan.first[g + 1]; ++k) {
-        const double w = weight(k);
+        const double w = plan.weight[k];
         if (!(w > 0)) continue;
         (k < plan.deaths[g] ? now.censored : now.died) += w;
         ++(k < plan.deaths[g] ? now.rows_censored : now.rows_died);
       }
-      now.at_risk += now.censored + now.died;
-      now.rows_at_risk += now.rows_censored + now.rows_died;
-      to[g] = so_far = now;
     }
+    now.at_risk = at_risk += now.censored + now.died;
+    now.rows_at_risk = rows_at_risk += now.rows_censored + now.rows_died;
+    visit(g, now);
   }
+}
+
+/// Counts for every group: `to` has room for plan.groups. O(N), without weights and late entry O(groups).
+inline void count_at_risk(const risk_plan<host_space>& plan, risk_count* to) {
+  // A group's place holds its late entries until the group is visited.
+  for (index_t g = 0; g < plan.groups && plan.until != nullptr; ++g) to[g] = {0, 0, 0, 0, 0, 0};
+  for_each_late_entry(plan, [&](index_t g, double weight) {
+    to[g].at_risk += weight;
+    ++to[g].rows_at_risk;
+  });
+  for (index_t s = 0; s < plan.strata; ++s)
+    for_each_count(
+        plan, s,
+        [&](index_t g) {
+          return late_entries{to[g].at_risk, to[g].rows_at_risk};
+        },
+        [&](index_t g, const risk_count& count) { to[g] = count; });
 }
 
 /// A survival function just before a group's time, and at it.
