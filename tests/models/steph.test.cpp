@@ -186,8 +186,8 @@ TEST_CASE("steph: with no weight above 0 the encoder is the base") {
   const example e;
   cpu_context ctx;
   steph<double> model = e.model;
-  model.weight_head.output.weight.fill(0);
-  model.weight_head.output.bias.fill(-1);
+  model.weight_head.network->output.weight.fill(0);
+  model.weight_head.network->output.bias.fill(-1);
   for (const merge_base base : {merge_base::origin, merge_base::target}) {
     const auto vectors = e.vectors(base);
     graph<double> g(ctx, graph_mode::inference), h(ctx, graph_mode::inference);
@@ -199,6 +199,44 @@ TEST_CASE("steph: with no weight above 0 the encoder is the base") {
     CHECK(out.encoder.selected[0] == 0);  // of equal weights the first
     CHECK(out.encoder.selected[1] == 1);
   }
+}
+
+TEST_CASE("steph: weights and shares that do not come from the network") {
+  const example e;
+  const auto vectors = e.vectors();
+  cpu_context ctx;
+  // One trained weight for each source, as they stand; the target's own vector is not in the mixture.
+  const steph<double> learned({.features = 6,
+                               .embedding = 5,
+                               .sources = 4,
+                               .outputs = 3,
+                               .top_k = 4,
+                               .dropout = 0,
+                               .weight_from = mixing_source::vector,
+                               .share_from = mixing_source::fixed,
+                               .first_share = 0});
+  steph<double> gradient = zeros_like(learned);
+  graph<double> g(ctx);
+  g.bind(learned, gradient);
+  const auto out = learned(g, g.input(e.x()), vectors, e.origin);
+  for (index_t j = 0; j < 4; ++j) CHECK(out.encoder.coefficient[j] == 0.25);
+  CHECK(out.encoder.coefficient[4] == 0);
+  g.backward(out.encoder.merged, g.value(out.encoder.merged));
+  for (index_t j = 0; j < 4; ++j) CHECK(gradient.weight_head.vector->values[j] != 0);
+  // The target's own vector alone.
+  const steph<double> own({.features = 6,
+                           .embedding = 5,
+                           .sources = 4,
+                           .outputs = 3,
+                           .top_k = 1,
+                           .dropout = 0,
+                           .weight_from = mixing_source::fixed,
+                           .share_from = mixing_source::fixed,
+                           .first_weight = 0.5});
+  graph<double> h(ctx, graph_mode::inference);
+  const auto of_target = own(h, h.input(e.x()), vectors, e.origin).encoder.coefficient;
+  for (index_t j = 0; j < 4; ++j) CHECK(of_target[j] == 0);
+  CHECK(of_target[4] == 0.5);
 }
 
 TEST_CASE("steph: the mixture that was used can be written into one static model") {

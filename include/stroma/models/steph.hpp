@@ -1,6 +1,8 @@
 #pragma once
+#include <optional>
 #include <string_view>
 #include <tuple>
+#include <utility>
 
 #include <stroma/models/abmil.hpp>
 #include <stroma/nn/dropout.hpp>
@@ -11,7 +13,13 @@
 
 namespace stroma {
 
-/// Extents and choices of STEPH.
+/// Where the weights of the sources, or the target's shares, come from: a hypernetwork that reads the bag; a vector
+/// that is trained and is the same for all bags, used as it stands; or one number that is not trained.
+enum class mixing_source { network, vector, fixed };
+
+/// Extents and choices of STEPH. The defaults are the published ones; the others are its rivals and ablations: learned
+/// weights for all bags (AdaMerging), share 0 (other cancers' vectors alone), share 1 (the target's alone), top_k as
+/// large as sources (dense).
 struct steph_shape {
   index_t features = 1536;  ///< of an instance
   index_t embedding = 512;  ///< width of the hypernetwork, and of the merged encoder's instances
@@ -20,6 +28,9 @@ struct steph_shape {
   index_t top_k = 5;        ///< sources that are mixed for a bag
   double dropout = 0.25;    ///< in the hypernetwork while training
   positive_map weight = positive_map::relu, ratio = positive_map::relu;
+  mixing_source weight_from = mixing_source::network, share_from = mixing_source::network;
+  double first_weight = 0;  ///< of a vector before training, or fixed; 0: one over the sources
+  double first_share = 1;   ///< the same of the shares
 };
 
 /// Whether a parameter of an abmil model belongs to the encoder, which STEPH merges; the head is trained anew.
@@ -27,17 +38,43 @@ struct steph_shape {
 
 /// Two fully connected layers with ReLU and dropout between.
 template <class T, class Backend = backend::cpu>
-struct mixing_head {
+struct mixing_network {
   linear_layer<T, Backend> hidden, output;
   double dropout_rate = 0;
 
-  mixing_head() = default;
-  mixing_head(index_t width, index_t outputs, double dropout)
-      : hidden(width, width), output(width, outputs), dropout_rate(dropout) {}
   static auto members(auto& self) { return std::tuple{member{"0", self.hidden}, member{"3", self.output}}; }
-
   node operator()(graph<T, Backend>& g, node x) const {
     return output(g, dropout(g, hidden(g, x, {.activate = activation::relu}), dropout_rate));
+  }
+};
+/// One number a source.
+template <class T, class Backend = backend::cpu>
+struct mixing_vector {
+  array<T, 1, typename Backend::space> values;
+  static auto members(auto& self) { return std::tuple{member{"values", self.values}}; }
+};
+
+/// Numbers for the sources of a mixture [1, sources], from one of three places: see mixing_source.
+template <class T, class Backend = backend::cpu>
+struct mixing_head {
+  std::optional<mixing_network<T, Backend>> network;
+  std::optional<mixing_vector<T, Backend>> vector;
+  mixing_vector<T, Backend> fixed;  ///< no parameter
+
+  mixing_head() = default;
+  mixing_head(mixing_source from, index_t width, index_t sources, double dropout, double first) {
+    array<T, 1, typename Backend::space> values(sources);
+    values.fill(static_cast<T>(first));
+    if (from == mixing_source::network) network = {{width, width}, {width, sources}, dropout};
+    else (from == mixing_source::vector ? vector.emplace() : fixed).values = std::move(values);
+  }
+  static auto members(auto& self) { return std::tuple{member{"", self.network}, member{"", self.vector}}; }
+
+  /// @param map  map(node) makes weights or shares of what a network says
+  template <class Map>
+  node operator()(graph<T, Backend>& g, node embedded, const Map& map) const {
+    if (network) return map((*network)(g, embedded));
+    return g.parameter(vector ? vector->values : fixed.values);
   }
 };
 
@@ -70,8 +107,9 @@ struct steph {
   steph() = default;
   explicit steph(const steph_shape& shape)
       : embedding(shape.features, shape.embedding),
-        weight_head(shape.embedding, shape.sources, shape.dropout),
-        share_head(shape.embedding, shape.sources, shape.dropout),
+        weight_head(shape.weight_from, shape.embedding, shape.sources, shape.dropout,
+                    shape.first_weight != 0 ? shape.first_weight : 1 / static_cast<double>(shape.sources)),
+        share_head(shape.share_from, shape.embedding, shape.sources, shape.dropout, shape.first_share),
         pred_head(shape.embedding, shape.outputs),
         top_k(shape.top_k),
         weight_map(shape.weight),
@@ -87,10 +125,11 @@ struct steph {
   template <class Encoder, class Storage>
   steph_output<T, Backend> operator()(graph<T, Backend>& g, node bag, const vector_stack<T, Backend, Storage>& vectors,
                                       const Encoder& encoder) const {
-    const node u = mean_pool(g, embedding(g, bag, {.activate = activation::relu}));
+    node u{};
+    if (weight_head.network || share_head.network) u = mean_pool(g, embedding(g, bag, {.activate = activation::relu}));
     steph_output<T, Backend> out{};
-    out.weight = mixing_weight(g, weight_head(g, u), weight_map);
-    out.share = mixing_share(g, share_head(g, u), ratio_map);
+    out.weight = weight_head(g, u, [&](node x) { return mixing_weight(g, x, weight_map); });
+    out.share = share_head(g, u, [&](node x) { return mixing_share(g, x, ratio_map); });
     out.encoder = sparse_mixup(g, out.weight, out.share, vectors, {.top_k = top_k});
     vectors.substitute(g, encoder, out.encoder.merged);
     const auto [slide, attention] = encoder.encode(g, bag);
