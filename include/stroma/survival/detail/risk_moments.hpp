@@ -118,7 +118,7 @@ struct risk_moments {
 struct tied_terms {
   double logs;                     ///< of log W
   double rest, dying;              ///< of 1 / W and f / W: hazards of those who do not die now, and of those who do
-  double rest_share, dying_share;  ///< of f T / W^2 and f^2 T / W^2: what of the hazard belongs to the dying's mean
+  double rest_share, dying_share;  ///< of f T / W^2 and f^2 T / W^2: of the hazards, the part of the dying in the mean
 };
 [[nodiscard]] inline tied_terms terms_of(ties method, double others, double tied, double died, index_t deaths) {
   const index_t terms = method == ties::efron ? deaths : 1;
