@@ -167,6 +167,7 @@ int run_command_line(int argc, char** argv) {
   add_train(app);
   add_predict(app);
   add_evaluate(app);
+  add_merge(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

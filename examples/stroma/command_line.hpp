@@ -10,5 +10,7 @@ namespace program {
 int run_command_line(int argc, char** argv);
 /// `stroma train`, whose options fill a file of their own.
 void add_train(CLI::App& app);
+/// `stroma merge`, the same.
+void add_merge(CLI::App& app);
 
 }  // namespace program

@@ -6,7 +6,7 @@
 #include "cohort_model.hpp"
 #include "train_options.hpp"
 
-/// The four subcommands: their options, as the command line fills them, and what they do.
+/// The subcommands: their options, as the command line fills them, and what they do. (That of merge: merge.hpp.)
 namespace program {
 
 struct simulate_options {

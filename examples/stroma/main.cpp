@@ -1,4 +1,4 @@
-// The program `stroma`: simulate, train, predict, evaluate. Read README.md beside this file first.
+// The program `stroma`: simulate, train, predict, evaluate, merge. Read README.md beside this file first.
 #include <exception>
 #include <iostream>
 #include <new>

@@ -94,6 +94,18 @@ TEST_CASE("breadcrumbs: without outliers it is exact trimming; several tasks add
   CHECK(report[0].kept == 27 / 91.0);
 }
 
+TEST_CASE("breadcrumbs: more threads than models") {
+  const auto tuned = tuned_from(large_model<float>{}, 2);
+  const auto run = [&](int threads) {
+    cpu_context ctx(threads);
+    large_model<float> merged;
+    merge(ctx, breadcrumbs(), tuned, merged);
+    return merged;
+  };
+  const auto one = run(1);
+  for (int again = 0; again < 5; ++again) CHECK(same_bits(one, run(4)));
+}
+
 TEST_CASE("breadcrumbs: mistakes") {
   const one_matrix<float> vector(2, 2);
   CHECK(message_of<value_error>([&] { (void)thinned(vector, {.density = 0.75, .gamma = 0.5}); }) ==

@@ -46,7 +46,7 @@ template <class T, class Frame, class Thin>
   const T** const vectors = scratch.template take<const T*>(models);
   index_t* const kept = scratch.template take<index_t>(models);
   T* const memory = scratch.template take<T>(size * models);
-  T* const spare = scratch.template take<T>(size * std::min<index_t>(ctx.threads(), models));
+  T* const spare = scratch.template take<T>(size * ctx.threads());  // any worker may take any task
   ctx.parallel(models, [&](index_t t, int worker) {
     T* const v = memory + t * size;
     const T* const from = s.models[static_cast<std::size_t>(t)];
