@@ -105,6 +105,15 @@ TEST_CASE("check: times are finite and not negative") {
                        "f: time: inf at 2, expected finite times of 0 or later", value_error);
 }
 
+TEST_CASE("check: numbers that never fall") {
+  const std::array<double, 3> good{-1, 2, 2}, falling{0, 3, 2}, bad{0, not_a_number, 2};
+  CHECK_NOTHROW(check::rising("f", "edge", seen(good)));
+  CHECK_NOTHROW(check::rising("f", "edge", vector_view<const double>()));
+  CHECK_THROWS_WITH_AS(check::rising("f", "edge", seen(falling)),
+                       "f: edge: a fall at 2, expected numbers that never fall", value_error);
+  CHECK_THROWS_WITH_AS(check::rising("f", "edge", seen(bad)), "f: edge: nan at 1, expected finite values", value_error);
+}
+
 TEST_CASE("check: offsets of bags") {
   const std::array<index_t, 4> good{0, 2, 2, 6}, late{1, 2, 3, 6}, falling{0, 4, 2, 6};
   CHECK_NOTHROW(check::offsets("f", "offsets", seen(good), 6));

@@ -63,10 +63,10 @@ struct value_checks<backend::cpu> {
   static void classes(context&, std::string_view function, std::string_view argument, vector_view<const T> v) {
     detail::check_classes(function, argument, v);
   }
-  /// 0 to 1
-  template <class T>
-  static void probabilities(context&, std::string_view function, std::string_view argument, matrix_view<const T> m) {
-    detail::check_probabilities(function, argument, m);
+  /// 0 to 1, in a vector or a matrix
+  template <class View>
+  static void probabilities(context&, std::string_view function, std::string_view argument, const View& v) {
+    detail::check_probabilities(function, argument, v);
   }
   static void offsets(context&, std::string_view function, std::string_view argument, vector_view<const index_t> v,
                       index_t rows) {

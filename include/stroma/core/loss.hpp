@@ -106,6 +106,13 @@ void check_probabilities(std::string_view function, std::string_view argument, m
     }
 }
 
+template <class T>
+void check_probabilities(std::string_view function, std::string_view argument, vector_view<const T> v) {
+  for (index_t i = 0; i < v.size; ++i)
+    if (const auto y = widen<double>(v[i]); !(y >= 0 && y <= 1))
+      throw value_error(error_message(function, argument, number_text(y) + " at " + std::to_string(i), "0 to 1"));
+}
+
 /// Case or class weights: finite and not negative.
 template <class Vector>
 void check_weights(std::string_view function, std::string_view argument, const Vector& v) {

@@ -1,6 +1,7 @@
 #pragma once
 #include <concepts>
 
+#include <stroma/survival/detail/cohort_checks.hpp>
 #include <stroma/survival/detail/product_limit.hpp>
 #include <stroma/survival/risk_order.hpp>
 
@@ -74,16 +75,6 @@ template <class Context, class Frame>
   return step_curve_kernel<typename Context::backend>::run(ctx, plan, what, time, value);
 }
 
-template <class Backend>
-void check_one_stratum(std::string_view function, const risk_order<Backend>& order) {
-  check::require(!order.stratified(), function, "order", "strata", "a cohort without strata");
-}
-/// Predictions for a time are judged by those who were followed from 0 on.
-template <class Backend>
-void check_followed_from_start(std::string_view function, const risk_order<Backend>& order) {
-  check_one_stratum(function, order);
-  check::require(!order.late_entry(), function, "order", "late entry", "a cohort that is followed from time 0 on");
-}
 template <class Space>
 void check_step_curve(std::string_view function, std::string_view argument, const step_curve<Space>& curve) {
   check::same_length(function, std::string(argument) + ".value", curve.value, std::string(argument) + ".time",
