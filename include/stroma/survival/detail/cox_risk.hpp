@@ -1,0 +1,75 @@
+#pragma once
+#include <algorithm>
+
+#include <stroma/survival/detail/cox_tie.hpp>
+#include <stroma/survival/detail/exp_log.hpp>
+#include <stroma/survival/risk_order.hpp>
+
+namespace stroma::detail {
+
+/// Rows and groups that one task takes. Fixed, so that results do not depend on the number of threads.
+inline constexpr index_t rows_of_task = 32 * elementary_block, groups_of_task = 2048;
+
+/// f(begin, end, task) for the pieces of 0 .. count - 1, by the context's threads.
+template <class F>
+void in_pieces(cpu_context& ctx, index_t count, index_t piece, const F& f) {
+  ctx.parallel((count + piece - 1) / piece,
+               [&](index_t task, int) { f(task * piece, std::min(count, (task + 1) * piece), task); });
+}
+
+[[nodiscard]] inline double weight_of(const risk_plan<host_space>& plan, index_t k) {
+  return plan.weight == nullptr ? 1 : plan.weight[k];
+}
+
+/// risk[k] = w exp(score) by position
+template <class T>
+void weigh_risks(cpu_context& ctx, vector_view<const T> score, const risk_plan<host_space>& plan, wide_number* risk) {
+  in_pieces(ctx, plan.rows, rows_of_task, [&](index_t begin, index_t end, index_t) {
+    alignas(64) double s[elementary_block], m[elementary_block], e[elementary_block];
+    for (; begin < end; begin += elementary_block) {
+      const index_t count = std::min(elementary_block, end - begin);
+      for (index_t i = 0; i < count; ++i) s[i] = static_cast<double>(score[plan.row[begin + i]]);
+      std::fill(s + count, s + elementary_block, 0.0);
+      wide_exp_block(s, m, e);
+      for (index_t i = 0; i < count; ++i) risk[begin + i] = {m[i], e[i]};
+      for (index_t k = begin; k < begin + count && plan.weight != nullptr; ++k)
+        if (const double w = plan.weight[k]; w != 1) risk[k] = w > 0 ? risk[k] * w : wide_number{0, 0};
+    }
+  });
+}
+
+/// The deaths of a group. `others` sums the risks of those who are at risk with them and do not die then.
+[[nodiscard]] inline cox_tie tie_at(const risk_plan<host_space>& plan, const wide_number* risk,
+                                    const wide_number& others, index_t g) {
+  cox_tie tie{};
+  wide_number tied{};
+  for (index_t k = plan.deaths[g]; k < plan.first[g + 1]; ++k) {
+    const double w = weight_of(plan, k);
+    if (!(w > 0)) continue;
+    tied += risk[k];
+    tie.weight += w;
+    ++tie.deaths;
+  }
+  if (tie.deaths == 0) return tie;
+  tie.steps = 1;
+  tie.at_risk = others + tied;
+  tie.others = ratio(others, tie.at_risk);
+  tie.tied = ratio(tied, tie.at_risk);
+  return tie;
+}
+
+/// loss += w [ log S - score ] over the deaths of a group, and what Efron's smaller risk sets have less.
+inline void add_loss(const risk_plan<host_space>& plan, const wide_number* risk, const cox_tie& tie, index_t g,
+                     log_sum& loss) {
+  for (index_t k = plan.deaths[g]; k < plan.first[g + 1]; ++k) {
+    const double w = weight_of(plan, k);
+    if (!(w > 0)) continue;
+    // risk[k] / w is exp(score); a weight that could overflow here gives its logarithm by itself
+    const bool moderate = w > 0x1p-200 && w < 0x1p200;
+    loss.add(w, tie.at_risk.m / risk[k].m * (moderate ? w : 1), w * (tie.at_risk.e - risk[k].e));
+    if (!moderate) loss.add(w, w);
+  }
+  for (index_t l = 1; l < tie.steps; ++l) loss.add(tie.share(), tie.part(l));
+}
+
+}  // namespace stroma::detail

@@ -1,0 +1,75 @@
+#pragma once
+#include <stroma/core/view.hpp>
+#include <stroma/survival/detail/wide_number.hpp>
+
+/// The terms of Cox's partial likelihood at one time, the same on every backend.
+namespace stroma::detail {
+
+/// Several sums over the same risk sets.
+template <int Count>
+struct wide_numbers {
+  wide_number x[Count];
+  STROMA_HOST_DEVICE wide_numbers& operator+=(const wide_numbers& b) {
+    for (int i = 0; i < Count; ++i) x[i] += b.x[i];
+    return *this;
+  }
+};
+
+/// a b of a risk and a hazard: a number of the size of a weight.
+[[nodiscard]] STROMA_HOST_DEVICE inline double plain_product(const wide_number& a, const wide_number& b) {
+  return to_double({a.m * b.m, a.e + b.e});
+}
+
+/// The deaths of one time among those at risk. S sums w exp(score) over all at risk, S_D over the deaths, w_D their
+/// weights. Efron takes the tied deaths out of the risk set in `steps` equal parts, Breslow leaves them in: one step.
+/// At step l the risk set is part(l) S, of which a death has left(l) of itself, and its share of w_D is `share`.
+struct cox_tie {
+  wide_number at_risk;    ///< S
+  double others, tied;    ///< (S - S_D) / S, though never made by a difference, and S_D / S
+  double weight;          ///< w_D
+  index_t deaths, steps;  ///< of positive weight; steps is 0 without deaths
+  [[nodiscard]] STROMA_HOST_DEVICE double share() const { return weight / static_cast<double>(steps); }
+  [[nodiscard]] STROMA_HOST_DEVICE double left(index_t l) const {
+    return static_cast<double>(steps - l) / static_cast<double>(steps);
+  }
+  [[nodiscard]] STROMA_HOST_DEVICE double part(index_t l) const { return l == 0 ? 1 : others + left(l) * tied; }
+};
+
+/// Sums over the steps of a time, in units of 1 / S: of hazard = share / part(l), for those at risk and (`own`) for the
+/// deaths themselves, who have left(l) of it.
+struct cox_hazard {
+  double all = 0, own = 0;
+  STROMA_HOST_DEVICE void add(const cox_tie& tie, index_t l) {
+    const double hazard = tie.share() / tie.part(l);
+    all += hazard;
+    own += tie.left(l) * hazard;
+  }
+};
+/// The same of hazard / part(l), in units of 1 / S^2: what a second derivative takes r^2 times from r hazard.
+struct cox_squared_hazard {
+  double all = 0, own = 0;
+  STROMA_HOST_DEVICE void add(const cox_tie& tie, index_t l) {
+    const double part = tie.part(l), left = tie.left(l), squared = tie.share() / (part * part);
+    all += squared;
+    own += left * left * squared;
+  }
+};
+/// The same of hazard times the mean of numbers v over the risk set; `others` and `tied` are the sums of w exp(score) v
+/// over S.
+struct cox_mean_hazard {
+  double others, tied;
+  double all = 0, own = 0;
+  STROMA_HOST_DEVICE void add(const cox_tie& tie, index_t l) {
+    const double part = tie.part(l), left = tie.left(l);
+    const double moved = tie.share() / part * ((others + left * tied) / part);
+    all += moved;
+    own += left * moved;
+  }
+};
+template <class Sum>
+[[nodiscard]] STROMA_HOST_DEVICE Sum sum_of_steps(const cox_tie& tie, Sum sum) {
+  for (index_t l = 0; l < tie.steps; ++l) sum.add(tie, l);
+  return sum;
+}
+
+}  // namespace stroma::detail
