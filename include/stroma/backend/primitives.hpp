@@ -34,7 +34,8 @@ template <class P, class T>
 concept primitive_set =
     requires(typename P::context& ctx, matrix_view<const T, typename P::space> a, matrix_view<T, typename P::space> c,
              vector_view<const T, typename P::space> v, vector_view<T, typename P::space> w,
-             vector_view<const index_t, typename P::space> offsets, activation f) {
+             vector_view<const index_t, typename P::space> offsets, matrix_view<index_t, typename P::space> indices,
+             activation f) {
       /// the offsets of one bag: 0 and its rows
       P::write_ends(ctx, index_t{}, static_cast<index_t*>(nullptr));
       /// every element becomes a value
@@ -55,6 +56,8 @@ concept primitive_set =
       P::segmented_softmax(ctx, a, offsets, c);
       /// c[b] = sum over rows i of segment b of weight(i, head) a(i, :), heads side by side
       P::segmented_weighted_sum(ctx, a, a, offsets, c);
+      /// the largest of each row of a, or with offsets of each segment of its one column, and where they stand
+      P::top_k(ctx, a, offsets, c, indices);
     };
 
 }  // namespace stroma

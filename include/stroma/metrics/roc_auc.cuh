@@ -5,6 +5,7 @@
 #include <stroma/backend/cuda/primitives.cuh>
 #include <stroma/backend/cuda/scan.cuh>
 #include <stroma/backend/cuda/sort.cuh>
+#include <stroma/core/sort_key.hpp>
 #include <stroma/metrics/roc_auc.hpp>
 
 namespace stroma::detail {
@@ -15,13 +16,8 @@ struct rank_scores {
   std::uint64_t* key;
   index_t* row;
   __device__ void operator()(index_t i) const {
-    key[i] = ordered(static_cast<double>(score[i]));
+    key[i] = sort_key(static_cast<double>(score[i]));
     row[i] = i;
-  }
-  /// An unsigned number that orders as the double does; -0 equals 0.
-  [[nodiscard]] __device__ static std::uint64_t ordered(double x) {
-    const auto bits = bits_as<std::uint64_t>(x + 0.0);
-    return (bits >> 63) != 0 ? ~bits : bits | (std::uint64_t{1} << 63);
   }
 };
 

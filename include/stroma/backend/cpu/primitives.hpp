@@ -4,6 +4,7 @@
 #include <stroma/backend/cpu/activate.hpp>
 #include <stroma/backend/cpu/gemm.hpp>
 #include <stroma/backend/cpu/segments.hpp>
+#include <stroma/backend/cpu/top_k.hpp>
 #include <stroma/backend/primitives.hpp>
 
 #if STROMA_HOST_KERNELS
@@ -148,6 +149,13 @@ struct primitives<backend::cpu> {
         for (index_t h = 0; h < weight.cols; ++h)
           detail::add_scaled(a.cols, weight(i, h), a.data + i * a.row_stride, sums + h * a.cols);
     });
+  }
+  /// indices(r, :) and values(r, :) = the largest of row r of a in falling order, equal ones in their own, or with
+  /// offsets of segment r of its one column; -1 and -infinity where there are no more. Empty values are not written.
+  template <class T>
+  static void top_k(context& ctx, matrix_view<const T> a, vector_view<const index_t> offsets, matrix_view<T> values,
+                    matrix_view<index_t> indices) {
+    detail::top_k(ctx, a, offsets, values, indices);
   }
 
   // For verbs that work tile by tile: a product with a matrix packed once.

@@ -7,6 +7,7 @@
 #include <stroma/backend/cuda/blas.cuh>
 #include <stroma/backend/cuda/checks.cuh>
 #include <stroma/backend/cuda/kernels.cuh>
+#include <stroma/backend/cuda/top_k.cuh>
 
 namespace stroma {
 namespace detail {
@@ -291,6 +292,11 @@ struct primitives<backend::cuda> {
     detail::each(ctx, parts.most * out.cols, detail::sum_weighted_part<T>{weight, a, parts, sums});
     detail::each(ctx, out.rows * out.cols, detail::join_parts<T>{parts, sums, out});
   }
+  template <class T>
+  static void top_k(context& ctx, matrix<const T> a, vector<const index_t> offsets, matrix<T> values,
+                    matrix<index_t> indices) {
+    detail::top_k(ctx, detail::top_k_rows<T>{a, offsets}, values, indices);
+  }
 
  private:
   /// Elements that are converted at a time when a factor is stored in another type: 16 MB of float, which the product
@@ -347,5 +353,8 @@ struct primitives<backend::cuda> {
     return copied;
   }
 };
+
+static_assert(primitive_set<primitives<backend::cuda>, float>);
+static_assert(primitive_set<primitives<backend::cuda>, double>);
 
 }  // namespace stroma
