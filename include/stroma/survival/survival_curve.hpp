@@ -85,7 +85,8 @@ namespace detail {
 /// @param p above 0, up to 1; 0.5 is the median
 /// Cost: O(times).   @throws value_error   Reference: Brookmeyer and Crowley 1982; the middle as in R's survival.
 [[nodiscard]] inline quantile_result quantile(const survival_curve<>& curve, double p) {
-  check::require(p > 0 && p <= 1, "quantile", "p", number_text(p), "a number above 0, up to 1");
+  if (!(p > 0 && p <= 1))
+    throw value_error(error_message("quantile", "p", number_text(p), "a number above 0, up to 1"));
   const auto of = [&](vector_view<const double> value) { return detail::first_time_at(curve.time, value, 1 - p); };
   return {of(curve.survival), of(curve.lower), of(curve.upper)};
 }
@@ -99,7 +100,8 @@ namespace detail {
 /// @param tau 0 or more, the unit of the times
 /// Cost: O(times).   @throws value_error   Reference: Irwin 1949; Klein and Moeschberger 2003, section 4.5.
 [[nodiscard]] inline restricted_mean_result restricted_mean(const survival_curve<>& curve, double tau) {
-  check::require(tau >= 0 && std::isfinite(tau), "restricted_mean", "tau", number_text(tau), "a number of 0 or more");
+  if (!(tau >= 0 && std::isfinite(tau)))
+    throw value_error(error_message("restricted_mean", "tau", number_text(tau), "a number of 0 or more"));
   double area = 0, variance = 0, until = tau;
   for (index_t i = detail::rows_before(curve, tau); i-- > 0;) {
     area += curve.survival[i] * (until - curve.time[i]);
