@@ -10,16 +10,21 @@ template <class Times, class Edges, class Bins>
 struct find_bins {
   vector_view<const Times, device_space> time;
   vector_view<const Edges, device_space> edge;
+  closed_side closed;
   vector_view<Bins, device_space> bin;
   __device__ void operator()(index_t i) const {
-    const auto t = static_cast<double>(time[i]);
-    index_t low = 0, high = edge.size;  // the number of edges that are not later than t
-    while (low < high) {
-      const index_t middle = low + (high - low) / 2;
-      if (static_cast<double>(edge[middle]) <= t) low = middle + 1;
-      else high = middle;
-    }
-    bin[i] = static_cast<Bins>(low);
+    bin[i] = static_cast<Bins>(bin_at(static_cast<double>(time[i]), edge, closed));
+  }
+};
+template <class Times, class Edges, class Bins, class Parts>
+struct find_parts {
+  vector_view<const Times, device_space> time;
+  bin_scale<Edges, device_space> scale;
+  vector_view<const Bins, device_space> bin;
+  vector_view<Parts, device_space> part;
+  __device__ void operator()(index_t i) const {
+    const index_t b = clamped_label(bin[i], scale.edge.size + 1);
+    part[i] = static_cast<Parts>(scale.part(static_cast<double>(time[i]), b));
   }
 };
 
@@ -79,8 +84,15 @@ template <>
 struct discretise_kernel<backend::cuda> {
   template <class Times, class Edges, class Bins>
   static void run(cuda_context& ctx, vector_view<const Times, device_space> time,
-                  vector_view<const Edges, device_space> edge, vector_view<Bins, device_space> bin) {
-    each(ctx, time.size, find_bins<Times, Edges, Bins>{time, edge, bin});
+                  vector_view<const Edges, device_space> edge, closed_side closed,
+                  vector_view<Bins, device_space> bin) {
+    each(ctx, time.size, find_bins<Times, Edges, Bins>{time, edge, closed, bin});
+  }
+  template <class Times, class Edges, class Bins, class Parts>
+  static void parts(cuda_context& ctx, vector_view<const Times, device_space> time,
+                    const bin_scale<Edges, device_space>& scale, vector_view<const Bins, device_space> bin,
+                    vector_view<Parts, device_space> part) {
+    each(ctx, time.size, find_parts<Times, Edges, Bins, Parts>{time, scale, bin, part});
   }
 
   template <class Times, class Events, class Edges>

@@ -9,11 +9,43 @@
 
 namespace stroma {
 
+/// The edge of a bin that belongs to it.
+enum class closed_side { left, right };
+
 struct discretise_options {
-  bool check_values = true;  ///< finite times of 0 or later, events 0 or 1
+  closed_side closed = closed_side::left;  ///< bins [edge, next edge), or (edge, next edge]
+  bool check_values = true;                ///< finite times of 0 or later, events 0 or 1, edges that never fall
 };
 
 namespace detail {
+
+/// The number of edges that lie before a bin's first time.
+template <class Edges, class Space>
+[[nodiscard]] STROMA_HOST_DEVICE index_t bin_at(double t, const vector_view<const Edges, Space>& edge,
+                                                closed_side closed) {
+  index_t low = 0, high = edge.size;
+  while (low < high) {
+    const index_t middle = low + (high - low) / 2;
+    const auto e = static_cast<double>(edge[middle]);
+    if (e < t || (e == t && closed == closed_side::left)) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/// Edges with the ends of the first bin and the last: what part of a bin has gone by at a time.
+template <class Edges, class Space>
+struct bin_scale {
+  vector_view<const Edges, Space> edge;
+  double last;
+
+  [[nodiscard]] STROMA_HOST_DEVICE double part(double t, index_t bin) const {
+    const double begin = bin == 0 ? 0 : static_cast<double>(edge[bin - 1]);
+    const double end = bin < edge.size ? static_cast<double>(edge[bin]) : last;
+    if (!(t < end)) return 1;
+    return t > begin ? (t - begin) / (end - begin) : 0;
+  }
+};
 
 template <class Backend>
 struct discretise_kernel {
@@ -21,17 +53,16 @@ struct discretise_kernel {
                 "device data: include <stroma/survival/discretise.cuh> and compile with nvcc");
 
   template <class Times, class Edges, class Bins>
-  static void run(cpu_context&, vector_view<const Times> time, vector_view<const Edges> edge, vector_view<Bins> bin) {
-    for (index_t i = 0; i < time.size; ++i) {
-      const auto t = static_cast<double>(time[i]);
-      index_t low = 0, high = edge.size;  // the number of edges that are not later than t
-      while (low < high) {
-        const index_t middle = low + (high - low) / 2;
-        if (static_cast<double>(edge[middle]) <= t) low = middle + 1;
-        else high = middle;
-      }
-      bin[i] = static_cast<Bins>(low);
-    }
+  static void run(cpu_context&, vector_view<const Times> time, vector_view<const Edges> edge, closed_side closed,
+                  vector_view<Bins> bin) {
+    for (index_t i = 0; i < time.size; ++i)
+      bin[i] = static_cast<Bins>(bin_at(static_cast<double>(time[i]), edge, closed));
+  }
+  template <class Times, class Edges, class Bins, class Parts>
+  static void parts(cpu_context&, vector_view<const Times> time, const bin_scale<Edges, host_space>& scale,
+                    vector_view<const Bins> bin, vector_view<Parts> part) {
+    for (index_t i = 0; i < time.size; ++i)
+      part[i] = static_cast<Parts>(scale.part(static_cast<double>(time[i]), static_cast<index_t>(bin[i])));
   }
 
   template <class Times, class Events, class Edges>
@@ -93,8 +124,8 @@ void quantile_edges(Context& ctx, const Times& time, const Events& event, Edges&
   detail::discretise_kernel<typename Context::backend>::quantiles(ctx, t, e, as_view(edge));
 }
 
-/// The bin of each time: the number of edges that are not later. Bins are closed on the left, open on the right; the
-/// first begins at 0 and the last never ends.
+/// The bin of each time: the number of edges that are not later, or with bins closed on the right those that are
+/// earlier. The first bin begins at 0 and the last never ends.
 /// @param time [N]   @param edge [bins - 1] rising, in the unit of time   @param bin [N] whole numbers, overwritten
 /// Cost: O(N log bins), no scratch.   @throws shape_error, value_error
 template <execution_context Context, vector_like Times, vector_like Edges, vector_like Bins>
@@ -111,7 +142,36 @@ void discretise(Context& ctx, const Times& time, const Edges& edge, Bins&& bin,
     checks::follow_up(ctx, name, "time", t);
     checks::rising(ctx, name, "edge", e);
   }
-  detail::discretise_kernel<typename Context::backend>::run(ctx, t, e, b);
+  detail::discretise_kernel<typename Context::backend>::run(ctx, t, e, options.closed, b);
+}
+
+/// The part of its bin that each patient lived, from 0 at the bin's begin to 1 at its end or later.
+///
+/// part = (time - edge_bin-1) / (edge_bin - edge_bin-1), the first bin from 0, the last until `last`
+///
+/// @param time [N]   @param edge [bins - 1] as of discretise   @param last the end of the last bin, after the last edge
+/// @param bin [N] of discretise   @param part [N], overwritten
+/// Cost: O(N), no scratch.   @throws shape_error, value_error
+template <execution_context Context, vector_like Times, vector_like Edges, vector_like Bins, vector_like Parts>
+  requires same_space<Context, Times, Edges, Bins, Parts> && std::integral<scalar_of<Bins>>
+void lived_part(Context& ctx, const Times& time, const Edges& edge, double last, const Bins& bin, Parts&& part,
+                const discretise_options& options = {}) {
+  constexpr auto name = "lived_part";
+  const auto t = as_const_view(time);
+  const auto e = as_const_view(edge);
+  const auto b = as_const_view(bin);
+  const auto p = as_view(part);
+  check::same_length(name, "bin", b, "time", t);
+  check::same_length(name, "part", p, "time", t);
+  check::positive(name, "last", last);
+  using checks = value_checks<typename Context::backend>;
+  if (options.check_values) {
+    checks::follow_up(ctx, name, "time", t);
+    checks::rising(ctx, name, "edge", e);
+    checks::labels(ctx, name, "bin", b, e.size + 1);
+  }
+  using scale = detail::bin_scale<scalar_of<Edges>, typename Context::space>;
+  detail::discretise_kernel<typename Context::backend>::parts(ctx, t, scale{e, last}, b, p);
 }
 
 }  // namespace stroma

@@ -39,6 +39,15 @@ TEST_CASE_TEMPLATE("cuda: discretise: edges and bins of the host", T, STROMA_DEV
       stroma::discretise(host, c.time, edge, bin);
       stroma::discretise(ctx, d.time, on_device(ctx, edge), device_bin);
       CHECK(list(on_host(ctx, device_bin)) == list(bin));
+      stroma::array<double, 1> part(n);
+      device_vector<double> device_part(n);
+      const stroma::discretise_options right{.closed = stroma::closed_side::right};
+      stroma::discretise(host, c.time, edge, bin, right);
+      stroma::discretise(ctx, d.time, on_device(ctx, edge), device_bin, right);
+      CHECK(list(on_host(ctx, device_bin)) == list(bin));
+      stroma::lived_part(host, c.time, edge, 100, bin, part);
+      stroma::lived_part(ctx, d.time, on_device(ctx, edge), 100, device_bin, device_part);
+      CHECK(list(on_host(ctx, device_part)) == list(part));
     }
   }
 }
