@@ -11,7 +11,7 @@
 #include "support/shared.hpp"
 #include "survival/cohort.hpp"
 #ifdef STROMA_TEST_JSON
-#include "survival/golden.hpp"
+#include "survival/golden_cox.hpp"
 #endif
 
 using namespace stroma;
@@ -351,73 +351,32 @@ TEST_CASE("cox_partial_likelihood: refuses what does not fit, and writes nothing
 }
 
 #ifdef STROMA_TEST_JSON
-namespace {
-
-/// A golden case's cohort: strata, weights and entry as it names them, and the score X beta + offset.
-struct golden_case {
-  std::vector<double> eta, time, weight, entry, stratum;
-  std::vector<std::uint8_t> event;
-  std::vector<std::vector<double>> x;
-
-  golden_case(const golden::columns& table, const golden::json& c)
-      : eta(table.rows()),
-        time(table.named_by(c, "stop")),
-        weight(table.named_by(c, "weights")),
-        entry(table.named_by(c, "start")),
-        stratum(table.named_by(c, "strata")),
-        event(table.event()) {
-    const auto beta = golden::numbers(c.at("beta"));
-    for (std::size_t j = 0; j < beta.size(); ++j) {
-      x.push_back(table[c.at("covariates")[j].get<std::string>()]);
-      for (std::size_t i = 0; i < eta.size(); ++i) eta[i] += x[j][i] * beta[j];
-    }
-    const auto offset = table.named_by(c, "offset");
-    for (std::size_t i = 0; i < offset.size(); ++i) eta[i] += offset[i];
-  }
-  [[nodiscard]] risk_order<> order(cpu_context& ctx) const {
-    return {ctx, time, event, {.weight = weight, .entry = entry, .stratum = stratum}};
-  }
-};
-ties ties_named(const std::string& name) {
-  return name == "breslow" ? ties::breslow : name == "efron" ? ties::efron : ties::exact;
-}
-
-}  // namespace
-
 TEST_CASE("cox_partial_likelihood: R's survival in every golden case") {
   cpu_context ctx;
   std::size_t cases = 0;
-  for (const auto& name : golden::sets("cox")) {
-    const auto table = golden::table(name);
-    const auto file = golden::cases(name, "cox");
-    for (const auto& c : file.at("cox")) {
-      ++cases;
-      CAPTURE(name);
-      const auto id = c.at("id").get<std::string>();
-      CAPTURE(id);
-      const golden_case given(table, c);
-      const std::size_t n = given.eta.size();
-      double value = 0;
-      std::vector<double> gradient(n), diagonal(n);
-      const cox_options options{.tie_method = ties_named(c.at("ties"))};
-      const auto order = given.order(ctx);
-      cox_partial_likelihood(ctx, given.eta, order, {&value, as_view(gradient), as_view(diagonal)}, options);
-      CHECK(golden::close(-value, c.at("loglik").get<double>(), 1e-9));
-      for (double& d : gradient) d = -d;
-      if (c.contains("grad_eta")) CHECK(golden::close(gradient, golden::numbers(c.at("grad_eta")), 1e-9, 1));
-      if (c.contains("neg_hess_diag_eta"))
-        CHECK(golden::close(diagonal, golden::numbers(c.at("neg_hess_diag_eta")), 1e-9));
-      const auto score = golden::numbers(c.at("score"));
-      for (std::size_t j = 0; j < score.size(); ++j) {
-        double found = 0, size = 0;
-        for (std::size_t i = 0; i < n; ++i) {
-          found += given.x[j][i] * gradient[i];
-          size += std::abs(given.x[j][i] * gradient[i]);
-        }
-        CHECK(std::abs(found - score[j]) <= 1e-9 * size);
+  for_each_golden_cox([&](const golden_cox& given, const golden::json& c) {
+    ++cases;
+    const std::size_t n = given.eta.size();
+    double value = 0;
+    std::vector<double> gradient(n), diagonal(n);
+    const cox_options options{.tie_method = given.method};
+    const auto order = given.order(ctx);
+    cox_partial_likelihood(ctx, given.eta, order, {&value, as_view(gradient), as_view(diagonal)}, options);
+    CHECK(golden::close(-value, c.at("loglik").get<double>(), 1e-9));
+    for (double& d : gradient) d = -d;
+    if (c.contains("grad_eta")) CHECK(golden::close(gradient, golden::numbers(c.at("grad_eta")), 1e-9, 1));
+    if (c.contains("neg_hess_diag_eta"))
+      CHECK(golden::close(diagonal, golden::numbers(c.at("neg_hess_diag_eta")), 1e-9));
+    const auto score = golden::numbers(c.at("score"));
+    for (std::size_t j = 0; j < score.size(); ++j) {
+      double found = 0, size = 0;
+      for (std::size_t i = 0; i < n; ++i) {
+        found += given.x[j][i] * gradient[i];
+        size += std::abs(given.x[j][i] * gradient[i]);
       }
+      CHECK(std::abs(found - score[j]) <= 1e-9 * size);
     }
-  }
+  });
   CHECK(cases >= 40);
 }
 #endif
