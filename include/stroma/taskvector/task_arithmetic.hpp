@@ -7,6 +7,7 @@
 
 #include <stroma/core/check.hpp>
 #include <stroma/core/context.hpp>
+#include <stroma/taskvector/detail/scope.hpp>
 #include <stroma/taskvector/merge.hpp>
 #include <stroma/taskvector/weighted_sum.hpp>
 
@@ -35,9 +36,7 @@ class task_arithmetic : public tensorwise_rule {
   }
   template <class T>
   index_t merge(cpu_context& ctx, const tensor_slices<T>& s, T* out) const {
-    using kernel = detail::weighted_sum_kernel<backend::cpu>;
-    if (s.base != nullptr) kernel::run_differences<T>(ctx, s.size(), s.base, s.models, weights_, out);
-    else kernel::run<T>(ctx, s.size(), nullptr, s.models, weights_, out);
+    detail::sum_vectors<T>(ctx, s, weights_, out);
     return s.size() * static_cast<index_t>(s.models.size());
   }
 

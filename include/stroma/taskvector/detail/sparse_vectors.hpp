@@ -10,16 +10,10 @@
 #include <stroma/core/context.hpp>
 #include <stroma/core/random.hpp>
 #include <stroma/taskvector/detail/magnitude_cut.hpp>
+#include <stroma/taskvector/detail/scope.hpp>
 #include <stroma/taskvector/merge.hpp>
 
 namespace stroma {
-
-/// Among which elements a rule counts.
-enum class merge_scope {
-  model,   ///< all of the model's
-  tensor,  ///< those of one tensor
-  row      ///< those of one row; a vector is one row
-};
 
 /// What makes up for dropped elements.
 enum class rescaling {
