@@ -41,13 +41,15 @@ int for_each_cox_case(std::string_view point, const Use& use) {
         for (stroma::index_t i = 0; i < x.rows(); ++i)
           x(i, j) = all[names[static_cast<std::size_t>(j)].get<std::string>()][static_cast<std::size_t>(i)];
       const auto method = c.at("ties").get<std::string>();
-      if (method == "exact") continue;
       CAPTURE(set);
       const auto id = c.at("id").get<std::string>();
       CAPTURE(id);
-      use(cox_case{c, method == "efron" ? stroma::ties::efron : stroma::ties::breslow, x, all.named_by(c, "stop"),
-                   all.named_by(c, "start"), all.named_by(c, "weights"), all.named_by(c, "strata"),
-                   all.named_by(c, "offset"), all.event()});
+      use(cox_case{c,
+                   method == "exact"   ? stroma::ties::exact
+                   : method == "efron" ? stroma::ties::efron
+                                       : stroma::ties::breslow,
+                   x, all.named_by(c, "stop"), all.named_by(c, "start"), all.named_by(c, "weights"),
+                   all.named_by(c, "strata"), all.named_by(c, "offset"), all.event()});
       ++count;
     }
   }

@@ -35,6 +35,7 @@ struct residuals {
 TEST_CASE("cox_residuals: R's survival") {
   int with_residuals = 0;
   const int count = golden::for_each_cox_case("optimum", [&](const golden::cox_case& c) {
+    if (c.tie_method == ties::exact) return;
     cpu_context ctx;
     const auto order = c.order(ctx);
     const auto fit = cox_regression(ctx, c.covariates, order, {.tie_method = c.tie_method, .offset = c.offset});

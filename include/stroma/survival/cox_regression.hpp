@@ -53,6 +53,8 @@ void check_cox_regression(cpu_context& ctx, matrix_view<const T> x, const risk_p
   check::length(name, "covariates", x.rows, plan.rows, "the length of order");
   if (options.offset.size != 0) check::length(name, "offset", options.offset.size, x.rows, "the rows of covariates");
   if (options.start.size != 0) check::length(name, "start", options.start.size, x.cols, "the columns of covariates");
+  check::require(options.tie_method != ties::exact || plan.weight == nullptr, name, "order", "a weighted cohort",
+                 "one without weights, for exact ties");
   check::require(options.ridge >= 0 && std::isfinite(options.ridge), name, "ridge", number_text(options.ridge),
                  "a finite number of 0 or more");
   check::require(options.iterations >= 0, name, "iterations", std::to_string(options.iterations), "0 or more");

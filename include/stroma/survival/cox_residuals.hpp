@@ -82,6 +82,7 @@ void check_fit(cpu_context& ctx, std::string_view name, matrix_view<const T> x, 
                const cox_fit& fit, const cox_residual_options& options) {
   check::length(name, "covariates", x.rows, order.size(), "the length of order");
   check::length(name, "fit", fit.coefficient.size(), x.cols, "the columns of covariates");
+  check::require(fit.tie_method != ties::exact, name, "fit", "exact ties", "Breslow's or Efron's");
   if (options.offset.size != 0) check::length(name, "offset", options.offset.size, x.rows, "the rows of covariates");
   if (!options.check_values) return;
   value_checks<backend::cpu>::finite(ctx, name, "covariates", x);

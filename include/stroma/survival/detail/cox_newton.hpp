@@ -45,8 +45,7 @@ class cox_newton {
 
   void evaluate(cpu_context& ctx) {
     design_.predict(coefficient);
-    auto scratch = ctx.workspace().open();
-    differentiate_cox(sets_, design_.rows, options_.tie_method, scratch, at);
+    differentiate_cox(ctx, sets_, design_.rows, options_.tie_method, at);
   }
   /// The factor of the information, with the ridge; null where it is singular.
   [[nodiscard]] const double* factorise() {
@@ -105,7 +104,7 @@ class cox_newton {
     return false;
   }
 
-  /// Whether every death has, along the step, the highest score of all at risk: then no finite coefficients are best.
+  /// Whether along the step every death has the highest score of all at risk: then no finite coefficients are best.
   [[nodiscard]] bool rises_for_ever(cpu_context& ctx) {
     double low = std::numeric_limits<double>::infinity(), high = -low;
     for (index_t k = 0; k < design_.count; ++k) {
@@ -122,7 +121,9 @@ class cox_newton {
     bool rises = true;
     sets_.walk({0, nullptr, along_, design_.rows.weight}, false, scratch,
                [&](index_t g, risk_moments& others, risk_moments& tied) {
-                 const double highest = std::max(others.peak, tied.peak);
+                 // The exact likelihood does not tell apart who dies at one time.
+                 const bool apart = options_.tie_method != ties::exact;
+                 const double highest = apart ? std::max(others.peak, tied.peak) : others.peak;
                  for (index_t k = plan.deaths[g]; k < plan.first[g + 1]; ++k)
                    if (design_.rows.weight_at(k) > 0 && along_[k] < highest - slack) rises = false;
                });
