@@ -168,6 +168,7 @@ int run_command_line(int argc, char** argv) {
   add_predict(app);
   add_evaluate(app);
   add_merge(app);
+  add_transfer(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

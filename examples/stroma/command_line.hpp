@@ -10,7 +10,8 @@ namespace program {
 int run_command_line(int argc, char** argv);
 /// `stroma train`, whose options fill a file of their own.
 void add_train(CLI::App& app);
-/// `stroma merge`, the same.
+/// `stroma merge`, the same; `stroma transfer` too.
 void add_merge(CLI::App& app);
+void add_transfer(CLI::App& app);
 
 }  // namespace program
