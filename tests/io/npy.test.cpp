@@ -32,7 +32,8 @@ array<T, 2> counted(index_t rows, index_t cols) {
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("npy: written and read", T, float, double, std::int64_t, std::int32_t, std::uint8_t) {
+TEST_CASE_TEMPLATE("npy: written and read", T, float, double, std::int64_t, std::int32_t, std::int16_t, std::int8_t,
+                   std::uint8_t) {
   const scratch_folder folder;
   const auto matrix = counted<T>(1200, 3);
   const auto path = folder / "a.npy";

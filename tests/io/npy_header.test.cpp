@@ -41,7 +41,8 @@ TEST_CASE("npy_header: headers as numpy writes them, keys in any order") {
   CHECK(b.shape == std::vector<index_t>{2});
   CHECK(b.fortran_order);
   CHECK(parse(file("{'descr': '<i8', 'fortran_order': False, 'shape': ()}", std::string(8, 'x'), 3)).shape.empty());
-  for (const auto type : {tensor_type::f64, tensor_type::f32, tensor_type::i64, tensor_type::i32, tensor_type::u8})
+  for (const auto type : {tensor_type::f64, tensor_type::f32, tensor_type::i64, tensor_type::i32, tensor_type::i16,
+                          tensor_type::i8, tensor_type::u8})
     for (const std::vector<index_t>& shape : {std::vector<index_t>{}, {4}, {0, 7}, {12, 34}}) {
       index_t count = 1;
       for (const index_t extent : shape) count *= extent;

@@ -97,7 +97,7 @@ TEST_CASE("safetensors_header: fields of a tensor") {
       contains(refusal("{\"a\":{\"dtype\":\"U8\",\"shape\":[1]}}", "x"), "tensor 'a': no data_offsets, expected one"));
   CHECK(contains(refusal("{\"a\":{\"dtype\":\"U8\",\"more\":1}}"), "tensor 'a': field 'more'"));
   CHECK(contains(refusal("{" + tensor("a", "F8_E4M3", "[1]", "[0,1]") + "}", "x"),
-                 "tensor 'a': dtype 'F8_E4M3', expected F64, F32, F16, BF16, I64, I32 or U8"));
+                 "tensor 'a': dtype 'F8_E4M3', expected F64, F32, F16, BF16, I64, I32, I16, I8 or U8"));
   CHECK(contains(refusal("{" + tensor("a", "U8", "[1]", "[0]") + "}", "x"), "tensor 'a': data_offsets without an end"));
   CHECK(contains(refusal("{" + tensor("a", "U8", "[1]", "[0,1,1]") + "}", "x"), "more than 2 numbers in data_offsets"));
   std::string ones = "[1";

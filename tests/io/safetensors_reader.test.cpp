@@ -112,7 +112,7 @@ TEST_CASE("safetensors_reader: what does not fit is named and nothing is written
   CHECK(contains(message_of<format_error>([&] { static_cast<void>(reader.read<std::uint8_t>("i")); }),
                  "element 0 out of range"));
   CHECK(message_of<format_error>([&] { static_cast<void>(reader.read<std::int64_t>("m")); }) ==
-        "safetensors: mixed: tensor 'm': dtype F32, expected I64, I32 or U8");
+        "safetensors: mixed: tensor 'm': dtype F32, expected I64, I32, I16, I8 or U8");
   CHECK(message_of<format_error>([&] { static_cast<void>(reader.read<float>("x")); }) ==
         "safetensors: mixed: no tensor 'x', expected one among the 4");
 }

@@ -36,7 +36,7 @@ double widened(T value) {
 }  // namespace
 
 TEST_CASE_TEMPLATE("safetensors_writer: round trip of every type", T, double, float, half, stroma::bfloat16,
-                   std::int64_t, std::int32_t, std::uint8_t) {
+                   std::int64_t, std::int32_t, std::int16_t, std::int8_t, std::uint8_t) {
   const scratch_folder folder;
   array<T, 2> matrix(5, 3);
   for (index_t i = 0; i < 15; ++i) matrix.data()[i] = number<T>(i);

@@ -22,6 +22,12 @@ namespace stroma::detail {
   throw format_error(error_message(function, argument, found, expected));
 }
 
+/// Refuses one tensor of a file. @throws format_error  always
+[[noreturn]] inline void refuse_tensor(std::string_view function, const std::string& file, std::string_view name,
+                                       std::string_view found, std::string_view expected) {
+  refuse_file(function, file + ": tensor " + in_quotes(name), found, expected);
+}
+
 /// Refuses one cell of a CSV file by line (the header is line 1) and column. @throws format_error  always
 [[noreturn]] inline void refuse_cell(std::string_view function, const std::string& file, std::ptrdiff_t line,
                                      std::string_view column, std::string_view found, std::string_view expected) {

@@ -101,8 +101,7 @@ template <matrix_like M>
   requires std::same_as<space_of<M>, host_space>
 void write_npy(const std::filesystem::path& path, const M& matrix) {
   using S = scalar_of<M>;
-  static_assert(file_scalar<S> && !is_narrow<S>,
-                "write_npy: numpy has float64, float32, int64, int32 and uint8 for us");
+  static_assert(file_scalar<S> && !is_narrow<S>, "write_npy: numpy has floats of 64 and 32 bits, and integers for us");
   const auto view = as_const_view(matrix);
   array<S, 2> rows(view.rows, view.cols);
   for (index_t r = 0; r < view.rows; ++r)

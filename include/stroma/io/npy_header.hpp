@@ -33,6 +33,10 @@ struct npy_contents {
       return "<i8";
     case tensor_type::i32:
       return "<i4";
+    case tensor_type::i16:
+      return "<i2";
+    case tensor_type::i8:
+      return "|i1";
     case tensor_type::u8:
       return "|u1";
     default:
@@ -105,12 +109,12 @@ class npy_parser {
  private:
   void descr() {
     const std::string_view name = string();
-    for (const auto type : {tensor_type::f64, tensor_type::f32, tensor_type::i64, tensor_type::i32, tensor_type::u8})
-      if (npy_type_name(type) == name) {
+    for (const auto type : tensor_types)
+      if (!name.empty() && npy_type_name(type) == name) {
         out_.type = type;
         return;
       }
-    refuse("descr " + in_quotes(name), "<f8, <f4, <i8, <i4 or |u1");
+    refuse("descr " + in_quotes(name), "<f8, <f4, <i8, <i4, <i2, |i1 or |u1");
   }
   bool boolean() {
     space();

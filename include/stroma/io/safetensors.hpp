@@ -1,25 +1,16 @@
 #pragma once
 #include <concepts>
 #include <filesystem>
-#include <set>
 #include <string>
 #include <string_view>
-#include <type_traits>
 #include <vector>
 
 #include <stroma/core/members.hpp>
+#include <stroma/io/load_parameters.hpp>
 #include <stroma/io/safetensors_reader.hpp>
 #include <stroma/io/safetensors_writer.hpp>
 
 namespace stroma {
-
-/// What happens to tensors of a file that the model has no parameter for.
-enum class extra_tensors { refuse, ignore };
-
-struct load_options {
-  std::string prefix = "";                      ///< stands before each parameter's name in the file, dot included
-  extra_tensors extra = extra_tensors::refuse;  ///< looked for among the names that begin with the prefix
-};
 
 /// Writes all parameters of a model under their dotted names, each with its own scalar type.
 /// @throws value_error, format_error  as `write_safetensors`
@@ -36,26 +27,8 @@ void save_parameters(const std::filesystem::path& path, const Model& model, cons
   write_safetensors(path, tensors, metadata);
 }
 
-/// Fills all parameters of a model, whose shapes are those it was made with, from tensors of the same dotted names;
-/// float types convert. Everything is checked first: when it throws the model is as it was.
-/// @throws format_error  a parameter without tensor, another shape, a tensor without parameter (see `load_options`)
-template <class Model>
-void load_parameters(const safetensors_reader& file, Model& model, const load_options& options = {}) {
-  const auto in_file = [&](std::string_view name) { return options.prefix + std::string(name); };
-  std::set<std::string> known;
-  for_each_parameter(
-      [&](std::string_view name, const auto& p) {
-        static_assert(std::same_as<space_of<decltype(p)>, host_space>, "load_parameters: load on the host, then copy");
-        file.check_fits(in_file(name), p);
-        known.insert(in_file(name));
-      },
-      static_cast<const Model&>(model));
-  if (options.extra == extra_tensors::refuse)
-    for (const stored_tensor& t : file.tensors())
-      if (t.name.starts_with(options.prefix) && !known.contains(t.name))
-        detail::refuse_tensor(file.file(), t.name, "no parameter of that name", "parameters of the model alone");
-  for_each_parameter([&](std::string_view name, auto& p) { file.copy_to(in_file(name), p); }, model);
-}
+/// Fills all parameters of a model from a safetensors file; see `load_parameters` of an open one.
+/// @throws format_error  as that, or the file is damaged
 template <class Model>
 void load_parameters(const std::filesystem::path& path, Model& model, const load_options& options = {}) {
   load_parameters(safetensors_reader(path), model, options);

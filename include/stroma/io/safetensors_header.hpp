@@ -1,6 +1,5 @@
 #pragma once
 #include <algorithm>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -12,23 +11,19 @@
 #include <utility>
 #include <vector>
 
+#include <stroma/io/detail/named_tensors.hpp>
 #include <stroma/io/file_error.hpp>
 #include <stroma/io/json_header.hpp>
 #include <stroma/io/tensor_type.hpp>
 
 namespace stroma::detail {
 
-static_assert(std::endian::native == std::endian::little,
-              "stroma: the files' bytes are used as they lie, little-endian");
-
 [[noreturn]] inline void refuse_tensor(const std::string& file, std::string_view name, std::string_view found,
                                        std::string_view expected) {
-  refuse_file("safetensors", file + ": tensor " + in_quotes(name), found, expected);
+  refuse_tensor("safetensors", file, name, found, expected);
 }
 
-struct safetensors_contents {
-  std::vector<stored_tensor> tensors;  ///< in the header's order
-  std::vector<std::size_t> by_name;    ///< indices of `tensors`, sorted by name
+struct safetensors_contents : named_tensors {
   std::map<std::string, std::string> metadata;
 };
 
@@ -61,7 +56,7 @@ class safetensors_parser {
       metadata(json);
     });
     json.end();
-    check_names();
+    contents_.sort_names("safetensors", file_);
     check_tiling();
     return std::move(contents_);
   }
@@ -99,7 +94,7 @@ class safetensors_parser {
         once(type.has_value(), field);
         const std::string text = json.string();
         type = find_tensor_type(text);
-        if (!type) refuse_tensor(file_, name, "dtype " + in_quotes(text), "F64, F32, F16, BF16, I64, I32 or U8");
+        if (!type) refuse_tensor(file_, name, "dtype " + in_quotes(text), all_type_names);
       } else if (field == "shape") {
         once(shape.has_value(), field);
         shape = integers(most_extents, field);
@@ -137,22 +132,12 @@ class safetensors_parser {
     contents_.tensors.push_back(std::move(tensor));
   }
 
-  void check_names() {
-    const auto& tensors = contents_.tensors;
-    auto& order = contents_.by_name = all();
-    std::sort(order.begin(), order.end(),
-              [&](std::size_t a, std::size_t b) { return tensors[a].name < tensors[b].name; });
-    for (std::size_t i = 1; i < order.size(); ++i)
-      if (tensors[order[i - 1]].name == tensors[order[i]].name)
-        refuse_tensor(file_, tensors[order[i]].name, "this name twice", "each name once");
-  }
-
   // The format wants every byte of the data to belong to exactly one tensor: nothing hides in a hole.
   void check_tiling() const {
     const auto& tensors = contents_.tensors;
     const auto begin = [&](std::size_t i) { return tensors[i].bytes.data() - data_.data(); };
     const auto end = [&](std::size_t i) { return begin(i) + static_cast<index_t>(tensors[i].bytes.size()); };
-    std::vector<std::size_t> order = all();
+    std::vector<std::size_t> order = contents_.by_name;
     std::sort(order.begin(), order.end(),
               [&](std::size_t a, std::size_t b) { return std::pair(begin(a), end(a)) < std::pair(begin(b), end(b)); });
     index_t covered = 0;
@@ -170,12 +155,6 @@ class safetensors_parser {
     if (covered != static_cast<index_t>(data_.size()))
       refuse_file("safetensors", file_, std::to_string(data_.size()) + " bytes of data",
                   std::to_string(covered) + " (where the last tensor ends)");
-  }
-
-  [[nodiscard]] std::vector<std::size_t> all() const {
-    std::vector<std::size_t> order(contents_.tensors.size());
-    for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
-    return order;
   }
 
   std::string file_;
