@@ -10,9 +10,6 @@
 
 namespace stroma::detail {
 
-template <class T>
-using device_matrix = matrix_view<T, device_space>;
-
 /// One row of the way from the two products to the scores, in place of the products:
 ///   hidden = dropped tanh(hidden + a), gate = dropped sigmoid(gate + b), e(n, h) = c_h . (hidden * gate) + d_h
 template <class T>
@@ -308,6 +305,11 @@ struct attention_kernel<backend::cuda> {
  private:
   /// Rows whose two products stay in a second-level cache of 50 MB.
   static constexpr index_t strip_rows = 8192;
+
+  /// For a strip of n rows of D features: two products of 2 n D A flops, which read the n D features (the second time
+  /// from the cache) and write 2 n A numbers, and one kernel that reads and, in training, writes those again. One
+  /// product with V and U side by side would save a launch and the second reading, but nothing from memory, and would
+  /// need the weights copied together in every call and both halves of the result in one matrix: left.
 
   template <class S, class T>
   static void scores(cuda_context& ctx, device_matrix<const S> x, device_offsets offsets,

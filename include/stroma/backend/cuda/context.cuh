@@ -103,7 +103,8 @@ class fault_log {
 
 }  // namespace detail
 
-/// How products of matrices are computed. full: in the scalar of the result; 16-bit storage is widened before. tf32:
+/// How products of matrices are computed. full: in the scalar of the result; half is widened before, and beside
+/// bfloat16 a float is split into three parts of 8 bits, whose products are exact and are summed in float. tf32:
 /// products of float may round their factors to 10 bits. storage: where one factor is stored in 16 bits the other is
 /// rounded to that type and tensor cores multiply; sums are kept in float.
 enum class matrix_precision { full, tf32, storage };

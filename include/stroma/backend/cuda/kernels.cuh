@@ -12,6 +12,9 @@
 /// __device__: unlike a lambda it needs no compiler flag.
 namespace stroma::detail {
 
+template <class T>
+using device_matrix = matrix_view<T, device_space>;
+
 inline constexpr unsigned block_threads = 256;
 inline constexpr unsigned warp_threads = 32;
 inline constexpr unsigned all_lanes = 0xffffffffu;

@@ -4,9 +4,9 @@
 #include <limits>
 #include <type_traits>
 
-#include <stroma/backend/cuda/blas.cuh>
 #include <stroma/backend/cuda/checks.cuh>
 #include <stroma/backend/cuda/kernels.cuh>
+#include <stroma/backend/cuda/product.cuh>
 #include <stroma/backend/cuda/top_k.cuh>
 
 namespace stroma {
@@ -52,23 +52,6 @@ __device__ T device_derivative(activation f, T x, T y) {
   return T(1);
 }
 
-template <class T>
-struct fill_elements {
-  matrix_view<T, device_space> c;
-  T value;
-  __device__ void operator()(index_t i) const { c(i / c.cols, i % c.cols) = value; }
-};
-template <class S, class T>
-struct copy_elements {
-  matrix_view<const S, device_space> a;
-  matrix_view<T, device_space> c;
-  __device__ void operator()(index_t i) const {
-    const index_t row = i / c.cols, col = i % c.cols;
-    if constexpr (is_narrow<T> && !is_narrow<S>) c(row, col) = narrow<T>(a(row, col));
-    else if constexpr (std::is_same_v<S, T>) c(row, col) = a(row, col);
-    else c(row, col) = widen<T>(a(row, col));
-  }
-};
 template <class T>
 struct axpy_elements {
   T alpha;
@@ -243,14 +226,14 @@ struct primitives<backend::cuda> {
   template <class SA, class SB, class T>
   static void gemm(context& ctx, matrix<const SA> a, matrix<const SB> b, matrix<T> c, vector<const T> bias = {},
                    activation f = activation::identity) {
-    product(ctx, a, b, c, false);
+    detail::product(ctx, a, b, c, false);
     if (bias.size > 0 || f != activation::identity)
       detail::each(ctx, c.rows * c.cols, detail::finish_product<T>{c, bias, f});
   }
   /// c += a b
   template <class SA, class SB, class T>
   static void gemm_add(context& ctx, matrix<const SA> a, matrix<const SB> b, matrix<T> c) {
-    product(ctx, a, b, c, true);
+    detail::product(ctx, a, b, c, true);
   }
   template <class T>
   static void activate(context& ctx, activation f, matrix<const T> a, matrix<T> c) {
@@ -296,61 +279,6 @@ struct primitives<backend::cuda> {
   static void top_k(context& ctx, matrix<const T> a, vector<const index_t> offsets, matrix<T> values,
                     matrix<index_t> indices) {
     detail::top_k(ctx, detail::top_k_rows<T>{a, offsets}, values, indices);
-  }
-
- private:
-  /// Elements that are converted at a time when a factor is stored in another type: 16 MB of float, which the product
-  /// then reads from the second-level cache.
-  static constexpr index_t converted_at_a_time = index_t{1} << 22;
-
-  /// c (= or +=) a b for any storage and strides.
-  template <class SA, class SB, class T>
-  static void product(context& ctx, matrix<const SA> a, matrix<const SB> b, matrix<T> c, bool add) {
-    if (c.rows == 0 || c.cols == 0) return;
-    if (a.cols == 0) {
-      if (!add) fill(ctx, c, T(0));
-      return;
-    }
-    if constexpr (std::is_same_v<SA, T> && std::is_same_v<SB, T>) {
-      auto frame = ctx.workspace().open();
-      detail::blas_gemm<T, T>(ctx, operand<T>(ctx, frame, a), operand<T>(ctx, frame, b), c, add);
-    } else if constexpr (std::is_same_v<T, float> && is_narrow<SA> != is_narrow<SB>) {
-      using S = std::conditional_t<is_narrow<SA>, SA, SB>;
-      if (ctx.options().precision != matrix_precision::storage) return widened(ctx, a, b, c, add);
-      auto frame = ctx.workspace().open();
-      detail::blas_gemm<S, T>(ctx, operand<S>(ctx, frame, a), operand<S>(ctx, frame, b), c, add);
-    } else {
-      widened(ctx, a, b, c, add);
-    }
-  }
-  /// The same with the factor of other storage widened strip by strip: rows of a, or rows of b and as many columns of
-  /// a.
-  template <class SA, class SB, class T>
-  static void widened(context& ctx, matrix<const SA> a, matrix<const SB> b, matrix<T> c, bool add) {
-    const bool by_rows_of_a = !std::is_same_v<SA, T>;
-    const index_t total = by_rows_of_a ? a.rows : b.rows, width = by_rows_of_a ? a.cols : b.cols;
-    const index_t strip = std::max<index_t>(1, converted_at_a_time / std::max<index_t>(width, 1));
-    for (index_t first = 0; first < total; first += strip) {
-      const index_t count = std::min(strip, total - first);
-      auto frame = ctx.workspace().open();
-      if (by_rows_of_a) {
-        const auto left = operand<T>(ctx, frame, a.middle_rows(first, count));
-        detail::blas_gemm<T, T>(ctx, left, operand<T>(ctx, frame, b), c.middle_rows(first, count), add);
-      } else {
-        const auto right = operand<T>(ctx, frame, b.middle_rows(first, count));
-        const matrix<const SA> columns{a.data + first * a.col_stride, a.rows, count, a.row_stride, a.col_stride};
-        detail::blas_gemm<T, T>(ctx, operand<T>(ctx, frame, columns), right, c, add || first > 0);
-      }
-    }
-  }
-  /// A factor in type T as the product takes it: itself, or a copy in the scratch.
-  template <class T, class Frame, class S>
-  static matrix<const T> operand(context& ctx, Frame& frame, matrix<const S> m) {
-    if constexpr (std::is_same_v<S, T>)
-      if (detail::is_gemm_operand(m)) return m;
-    const matrix<T> copied(frame.template take<T>(m.rows * m.cols), m.rows, m.cols);
-    copy(ctx, m, copied);
-    return copied;
   }
 };
 
