@@ -54,17 +54,15 @@ class cox_passes {
                   const cox_options& options, const cox_output<T>& out) {
     auto scratch = ctx.workspace().open();
     cox_passes p(ctx, plan, options.tie_method);
-    p.step_ = scratch.template take<hazards>(Order > 0 ? plan.groups : 0);
-    for (auto*& own : p.own_) own = scratch.template take<wide_number>(plan.groups);
+    p.step_ = scratch.template take<hazards>(plan.groups + 1);
     p.risk_ = scratch.template take<wide_number>(plan.rows);
-    const bool exact = options.tie_method == ties::exact;
-    for (int d = 0; d < Order; ++d) p.exact_[d] = exact ? scratch.template take<double>(plan.rows) : nullptr;
+    for (int d = 0; d < Order; ++d) p.own_[d] = scratch.template take<double>(plan.rows);
     const risk_ranges ranges(scratch, plan);
 
     weigh_risks(ctx, score, plan, p.risk_);
     p.sum_others(ranges);
     auto [loss, events] = p.visit_groups();
-    if (exact) loss += p.visit_exact_ties();
+    if (options.tie_method == ties::exact) loss += p.visit_exact_ties();
     const double scale = scale_of(options, events);
     *out.value = static_cast<T>(scale * loss);
     if constexpr (Order > 0) p.differentiate(ranges, scale, out);
@@ -77,23 +75,46 @@ class cox_passes {
   cox_passes(cpu_context& ctx, const risk_plan<host_space>& plan, ties method)
       : ctx_(ctx), plan_(plan), method_(method) {}
 
+  /// step[g] becomes the sum over those who are at risk at group g and do not die then, if any do.
   void sum_others(const risk_ranges& ranges) {
-    auto scratch = ctx_.workspace().open();
-    auto* const room = scratch.template take<wide_number>(ranges.room(plan_));
-    ranges.spread(
-        plan_, [&](index_t k) { return risk_[k]; }, room, own_[0]);
+    if (plan_.until != nullptr) {
+      auto scratch = ctx_.workspace().open();
+      auto* const room = scratch.template take<hazards>(ranges.room(plan_));
+      ranges.spread(
+          plan_, [&](index_t k) { return hazards{{risk_[k]}}; }, room, step_);
+      return;
+    }
+    wide_number unused;
+    for (index_t s = 0; s < plan_.strata; ++s) {
+      wide_number sum{};
+      const index_t end = plan_.first[plan_.stratum[s + 1]];
+      for (index_t k = plan_.first[plan_.stratum[s]]; k < end; ++k) {
+        const index_t g = plan_.group[k];
+        // Who dies is not to be foreseen: a choice of places costs less than a jump.
+        (k <= plan_.deaths[g] ? step_[g].x[0] : unused) = sum;
+        sum += risk_[k];
+      }
+    }
   }
 
   total visit_groups() {
     auto scratch = ctx_.workspace().open();
     auto* const totals = scratch.template take<total>((plan_.groups + groups_of_task - 1) / groups_of_task);
-    total all{0, 0};
     in_pieces(ctx_, plan_.groups, groups_of_task, [&](index_t begin, index_t end, index_t task) {
       log_sum loss;
       double events = 0;
-      for (index_t g = begin; g < end; ++g) events += visit(g, loss);
+      for (int d = 0; d < Order; ++d) std::fill(own_[d] + plan_.first[begin], own_[d] + plan_.first[end], 0.0);
+      index_t with_deaths[groups_of_task], count = 0;
+      for (index_t g = begin; g < end; ++g) {
+        with_deaths[count] = g;
+        const bool any = plan_.deaths[g] < plan_.first[g + 1];
+        count += any ? 1 : 0;
+        step_[g] = any ? step_[g] : hazards{};
+      }
+      for (index_t i = 0; i < count; ++i) events += visit(with_deaths[i], loss);
       totals[task] = {loss.sum(), events};
     });
+    total all{0, 0};
     for (index_t g = 0; g < plan_.groups; g += groups_of_task) {
       all.loss += totals[g / groups_of_task].loss;
       all.events += totals[g / groups_of_task].events;
@@ -101,35 +122,52 @@ class cox_passes {
     return all;
   }
 
-  /// Deaths alone at their time: w - r hazard = w others / S loses no digits however much of S is theirs.
-  [[nodiscard]] bool alone(index_t g) const { return plan_.first[g + 1] - plan_.deaths[g] == 1; }
-
-  /// A group's loss and hazards; returns the weight of its deaths.
+  /// A group's loss and hazards, and what its own time gives the derivatives of its deaths; returns their weight.
   double visit(index_t g, log_sum& loss) {
-    const cox_tie tie = tie_of(plan_, risk_, own_[0][g], g, method_);
-    if constexpr (Order > 0) step_[g] = {};
-    for (wide_number* own : own_) own[g] = {};
-    if (tie.steps == 0) return tie.weight;
-    add_loss(plan_, risk_, tie, g, loss);
+    const index_t k = plan_.deaths[g];
+    if (plan_.first[g + 1] - k == 1) {
+      if (const double w = weight_of(plan_, k); is_moderate(w)) return visit_alone(g, k, w, loss);
+    }
+    const cox_tie tie = tie_of(plan_, risk_, step_[g].x[0], g, method_);
+    step_[g] = {};
+    if (tie.steps > 0) add_loss(plan_, risk_, tie, g, loss);
     if constexpr (Order > 0) {
-      const wide_number unit = reciprocal(tie.at_risk);
       const auto h = sum_of_steps(tie, cox_hazard{});
+      const wide_number unit = tie.steps > 0 ? reciprocal(tie.at_risk) : wide_number{0, 0}, own = unit * h.own;
       step_[g].x[0] = unit * h.all;
-      own_[0][g] = alone(g) ? wide_number{tie.others, 0} : unit * h.own;
+      for (index_t i = k; i < plan_.first[g + 1]; ++i) own_[0][i] = plain_product(risk_[i], own) - weight_of(plan_, i);
       if constexpr (Order > 1) {
         const auto squared = sum_of_steps(tie, cox_squared_hazard{});
         step_[g].x[1] = unit * unit * squared.all;
-        own_[1][g] = alone(g) ? wide_number{tie.others * tie.tied, 0} : unit * unit * squared.own;
+        for (index_t i = k; i < plan_.first[g + 1]; ++i)
+          own_[1][i] = second_derivative(risk_[i], own, unit * unit * squared.own);
       }
     }
     return tie.weight;
+  }
+  /// Of a death alone at its time, r hazard - w = -w others / S: no digits are lost however much of S is its own.
+  double visit_alone(index_t g, index_t k, double w, log_sum& loss) {
+    const wide_number r = risk_[k], others = step_[g].x[0], at_risk = others + r;
+    loss.add(w, at_risk.m / r.m * w, w * (at_risk.e - r.e));
+    if constexpr (Order > 0) {
+      const double others_part = ratio(others, at_risk);
+      step_[g].x[0] = {w / at_risk.m, -at_risk.e};
+      own_[0][k] = -w * others_part;
+      if constexpr (Order > 1) {
+        step_[g].x[1] = reciprocal(at_risk) * step_[g].x[0];
+        own_[1][k] = w * others_part * ratio(r, at_risk);
+      }
+    }
+    return w;
+  }
+  static double second_derivative(const wide_number& r, const wide_number& hazard, const wide_number& squared) {
+    return std::max(plain_product(r, hazard) - plain_product(r, r * squared), 0.0);
   }
 
   /// Groups of several deaths under exact ties. Second derivatives need the chances at every time by themselves.
   double visit_exact_ties() {
     auto scratch = ctx_.workspace().open();
     double loss = 0;
-    for (int d = 0; d < Order; ++d) std::fill(exact_[d], exact_[d] + plan_.rows, 0.0);
     for_each_exact_chain(scratch, plan_, Order > 1, [&](const index_t* at, const exact_tie* tie, index_t count) {
       auto frame = ctx_.workspace().open();
       const exact_chain<wide_number> chain(tie, count);
@@ -138,8 +176,8 @@ class cox_passes {
       if constexpr (Order > 0)
         chain.differentiate(frame, risk, [&](index_t j, const wide_number& r) {
           const double chance = to_double(r);
-          exact_[0][at[j]] += chance;
-          if constexpr (Order > 1) exact_[1][at[j]] += chance * (1 - chance);
+          own_[0][at[j]] += chance;
+          if constexpr (Order > 1) own_[1][at[j]] += chance * (1 - chance);
         });
     });
     return loss;
@@ -147,54 +185,46 @@ class cox_passes {
 
   template <class T>
   void differentiate(const risk_ranges& ranges, double scale, const cox_output<T>& out) {
-    const auto write = [&](index_t k, index_t g, const hazards& h) { write_derivatives(k, g, h, scale, out); };
     if (plan_.until != nullptr) {
       auto scratch = ctx_.workspace().open();
       auto* const room = scratch.template take<hazards>(ranges.room(plan_));
-      return ranges.gather(plan_, step_, room, [&](index_t k, const hazards& h) { write(k, plan_.group[k], h); });
+      ranges.gather(plan_, step_, room, [&](index_t k, const hazards& h) { write_derivatives(k, h, scale, out); });
+      return;
     }
     for (index_t s = 0; s < plan_.strata; ++s)  // as gather does, but rows by several threads
       for (index_t g = plan_.stratum[s + 1] - 1; g > plan_.stratum[s]; --g) step_[g - 1] += step_[g];
     in_pieces(ctx_, plan_.rows, rows_of_task, [&](index_t begin, index_t end, index_t) {
-      index_t g = plan_.group[begin];
-      const index_t* stratum_end = std::upper_bound(plan_.stratum, plan_.stratum + plan_.strata + 1, g);
-      for (index_t k = begin; k < end; ++g) {
-        if (g == *stratum_end) ++stratum_end;
-        const hazards later = g + 1 == *stratum_end ? hazards{} : step_[g + 1];
-        for (const index_t last = std::min(end, plan_.first[g + 1]); k < last; ++k)
-          write(k, g, k < plan_.deaths[g] ? step_[g] : later);
+      const index_t* stratum_end =
+          std::upper_bound(plan_.stratum, plan_.stratum + plan_.strata + 1, plan_.group[begin]);
+      for (index_t k = begin; k < end; ++stratum_end) {
+        // A stratum's last deaths, at its earliest time, have no hazard but that of this time.
+        const index_t last_group = *stratum_end - 1, last = std::min(end, plan_.first[last_group + 1]);
+        for (const index_t stop = std::min(last, plan_.deaths[last_group]); k < stop; ++k) {
+          const index_t g = plan_.group[k];
+          write_derivatives(k, step_[g + (k >= plan_.deaths[g] ? 1 : 0)], scale, out);
+        }
+        for (; k < last; ++k) write_derivatives(k, hazards{}, scale, out);
       }
     });
   }
 
   /// From the hazards of the times at which position k is at risk, but for that of its death.
   template <class T>
-  void write_derivatives(index_t k, index_t g, const hazards& h, double scale, const cox_output<T>& out) {
+  void write_derivatives(index_t k, const hazards& h, double scale, const cox_output<T>& out) {
     const wide_number r = risk_[k];
-    const double w = weight_of(plan_, k);
-    const bool died = k >= plan_.deaths[g] && w > 0;
-    double d = plain_product(r, h.x[0]);
-    if (died) d += alone(g) ? -w * own_[0][g].m : plain_product(r, own_[0][g]) - w;
-    if (exact_[0] != nullptr) d += exact_[0][k];
-    if (Order < 2 || out.gradient.size != 0) out.gradient[plan_.row[k]] = static_cast<T>(scale * d);
-    if constexpr (Order > 1) {
-      const auto second = [&](const wide_number& first, const wide_number& squared) {
-        return std::max(plain_product(r, first) - plain_product(r, r * squared), 0.0);
-      };
-      double c = second(h.x[0], h.x[1]);
-      if (died) c += alone(g) ? w * own_[1][g].m : second(own_[0][g], own_[1][g]);
-      if (exact_[0] != nullptr) c += exact_[1][k];
-      out.hessian_diagonal[plan_.row[k]] = static_cast<T>(scale * c);
-    }
+    const index_t row = plan_.row[k];
+    if (Order < 2 || out.gradient.size != 0)
+      out.gradient[row] = static_cast<T>(scale * (own_[0][k] + plain_product(r, h.x[0])));
+    if constexpr (Order > 1)
+      out.hessian_diagonal[row] = static_cast<T>(scale * (own_[1][k] + second_derivative(r, h.x[0], h.x[1])));
   }
 
   cpu_context& ctx_;
   const risk_plan<host_space>& plan_;
   ties method_;
   wide_number* risk_ = nullptr;  // [rows]
-  wide_number* own_[sums] = {};  // [groups] hazards for the deaths; at first the sums of those who do not die
-  hazards* step_ = nullptr;      // [groups] hazards for the others
-  double* exact_[sums] = {};     // [rows] chances of being among tied deaths, and chance (1 - chance)
+  hazards* step_ = nullptr;      // [groups] of those who do not die: sums of risks, then hazards
+  double* own_[sums] = {};       // [rows] what the time of a death gives its own derivatives
 };
 
 template <class Backend>

@@ -21,6 +21,9 @@ void in_pieces(cpu_context& ctx, index_t count, index_t piece, const F& f) {
   return plan.weight == nullptr ? 1 : plan.weight[k];
 }
 
+/// Weights of which neither products nor quotients with a mantissa leave a double's range.
+[[nodiscard]] inline bool is_moderate(double weight) { return weight > 0x1p-200 && weight < 0x1p200; }
+
 /// risk[k] = w exp(score) by position
 template <class T>
 void weigh_risks(cpu_context& ctx, vector_view<const T> score, const risk_plan<host_space>& plan, wide_number* risk) {
@@ -65,9 +68,8 @@ inline void add_loss(const risk_plan<host_space>& plan, const wide_number* risk,
     const double w = weight_of(plan, k);
     if (!(w > 0)) continue;
     // risk[k] / w is exp(score); a weight that could overflow here gives its logarithm by itself
-    const bool moderate = w > 0x1p-200 && w < 0x1p200;
-    loss.add(w, tie.at_risk.m / risk[k].m * (moderate ? w : 1), w * (tie.at_risk.e - risk[k].e));
-    if (!moderate) loss.add(w, w);
+    loss.add(w, tie.at_risk.m / risk[k].m * (is_moderate(w) ? w : 1), w * (tie.at_risk.e - risk[k].e));
+    if (!is_moderate(w)) loss.add(w, w);
   }
   for (index_t l = 1; l < tie.steps; ++l) loss.add(tie.share(), tie.part(l));
 }
