@@ -31,9 +31,9 @@ struct slerp_options {
 
 /// Spherical interpolation of two models a and b, with the angle W between them:
 /// theta = sin((1 - t) W) / sin(W) a + sin(t W) / sin(W) b. With a base their task vectors are interpolated and added
-/// to it (mergekit's NuSLERP); without, the models themselves. A zero vector has no direction: it is mixed on the
-/// straight line. Share 0 gives the first model's bits, 1 the second's. Cost: one pass for the angles, one for the sum;
-/// with the scope model each is a pass over all tensors.
+/// to it (mergekit's NuSLERP); without, the models themselves. A zero vector has no direction
+/// and a single number no angle: they are mixed on the straight line. Share 0 gives the first model's bits, 1 the
+/// second's. Cost: one pass for the angles, one for the sum; with the scope model each is a pass over all tensors.
 /// @throws value_error  another number of models than 2, an option, opposite vectors
 /// Reference: Shoemake, "Animating rotation with quaternion curves", SIGGRAPH 1985.
 class slerp {
