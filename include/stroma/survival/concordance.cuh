@@ -113,7 +113,13 @@ struct concordance_kernel<backend::cuda> {
   /// Waits for the device.
   template <class T>
   static concordance_result run(cuda_context& ctx, vector_view<const T, device_space> score,
-                                const device_risk_plan& plan) {
+                                const device_risk_plan& plan, const concordance_options& options,
+                                const concordance_output<device_space>& out) {
+    const bool plain = options.weighting == pair_weighting::equal && options.tolerance == 0 &&
+                       !options.standard_error && std::isinf(options.horizon) && out.influence.size == 0 &&
+                       out.by_stratum.rows == 0 && plan.until == nullptr && plan.stratum_of == nullptr;
+    check::require(plain, "concordance", "options", "one that changes what pairs count",
+                   "none: a device counts all pairs of one stratum, without late entry");
     const index_t n = plan.rows;
     auto scratch = ctx.workspace().open();
     auto* const key = scratch.template take<std::uint64_t>(n);

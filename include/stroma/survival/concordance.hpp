@@ -1,47 +1,85 @@
 #pragma once
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
-#include <type_traits>
-#include <utility>
 
-#include <stroma/survival/risk_order.hpp>
+#include <stroma/survival/detail/concordant_pairs.hpp>
+#include <stroma/survival/detail/normal_quantile.hpp>
+#include <stroma/survival/detail/pair_weights.hpp>
+#include <stroma/survival/detail/score_ranks.hpp>
 
 namespace stroma {
 
 struct concordance_options {
-  bool check_values = true;  ///< finite scores; finite times of 0 or later; events 0 or 1
+  pair_weighting weighting = pair_weighting::equal;
+  censoring_limit censoring = censoring_limit::before;       ///< where a weighting divides by G
+  double horizon = std::numeric_limits<double>::infinity();  ///< events later than this make no pairs: R's ymax
+  /// Scores no further apart than this are tied. Ties are a matter of pairs: with 0.1 the scores 0, 0.1 and 0.2 make
+  /// two tied pairs and a third that is not. scikit-survival has 1e-8.
+  double tolerance = 0;
+  bool standard_error = false;  ///< variance, null_variance, null_variance_once as well
+  bool check_values = true;     ///< finite scores; finite times of 0 or later; events 0 or 1
 };
 
-/// Pairs by what became of them, or the sums of their weights. Without weights whole numbers, exact below 2^53.
+/// Optional outputs, overwritten.
+template <class Space = host_space>
+struct concordance_output {
+  vector_view<double, Space> influence{};   ///< [N] d value / d weight of a patient, times the weight: R's dfbeta
+  matrix_view<double, Space> by_stratum{};  ///< [order.strata(), 5] concordant .. tied_both, by label of the stratum
+};
+
+struct confidence_interval {
+  double lower, upper;
+};
+
+/// Sums over pairs of w_i w_j v. Where all weights are 1 whole numbers, exact below 2^53.
 struct concordance_result {
-  double value;       ///< (concordant + tied_score / 2) / comparable; NaN without a comparable pair
-  double concordant;  ///< who died first had the higher score
-  double discordant;  ///< who died first had the lower score
-  double tied_score;  ///< comparable, equal scores: R's tied.x
-  double tied_time;   ///< two events at one time with different scores, not comparable: R's tied.y
-  double tied_both;   ///< two events at one time with equal scores, not comparable: R's tied.xy
+  static constexpr double none = std::numeric_limits<double>::quiet_NaN();
+
+  double value;           ///< (concordant + tied_score / 2) / comparable; NaN without a comparable pair
+  double concordant;      ///< who died first had the higher score
+  double discordant;      ///< who died first had the lower score
+  double tied_score;      ///< comparable, equal scores: R's tied.x
+  double tied_time;       ///< two events at one time with different scores, not comparable: R's tied.y
+  double tied_both;       ///< two events at one time with equal scores, not comparable: R's tied.xy
+  index_t undefined = 0;  ///< events that were left out, for G is 0 there and the weighting divides by it
+
+  /// Where a standard error was asked for. By the infinitesimal jackknife, the sum of the squared influences.
+  double variance = none;
+  /// If scores said nothing, as of the score test of a Cox model in their ranks; NaN with a tolerance.
+  double null_variance = none;
+  double null_variance_once = none;  ///< with v where v^2 belongs: R's cvar. The same where v is 1
+
+  [[nodiscard]] double comparable() const { return concordant + discordant + tied_score; }
+  [[nodiscard]] double standard_error() const { return std::sqrt(variance); }
+  /// value -+ z standard_error, within [0, 1]. @param level above 0, below 1
+  [[nodiscard]] confidence_interval interval(double level = 0.95) const {
+    check::require(level > 0 && level < 1, "concordance_result::interval", "level", number_text(level),
+                   "a number between 0 and 1");
+    const double reach = detail::two_sided_normal_quantile(level) * standard_error();
+    if (std::isnan(reach)) return {none, none};
+    return {std::max(value - reach, 0.0), std::min(value + reach, 1.0)};
+  }
 };
 
 namespace detail {
 
-/// A patient in the count. `group` is the position at which the deaths of the patient's time begin, or -1: censored.
-template <class Weight>
-struct scored_row {
-  std::uint64_t key;  ///< orders as the score
-  index_t group;
-  Weight weight;
-};
-/// Without weights a row takes 16 bytes, and counts are whole numbers.
-struct one {
-  constexpr operator std::int64_t() const { return 1; }
-};
-template <>
-struct scored_row<one> {
-  std::uint64_t key;
-  index_t group;
-  [[no_unique_address]] one weight;
-};
+[[nodiscard]] inline concordance_result concordance_of(const pair_sums& sums, index_t undefined) {
+  const double pairs = sums.concordant + sums.discordant + sums.tied_score;
+  return {pairs > 0 ? (sums.concordant + sums.tied_score / 2) / pairs : concordance_result::none,
+          sums.concordant,
+          sums.discordant,
+          sums.tied_score,
+          sums.tied_time,
+          sums.tied_both,
+          undefined};
+}
+/// d C / d weight of a patient, times the weight.
+[[nodiscard]] STROMA_HOST_DEVICE inline double concordance_influence(double weight, const pair_influence& of_patient,
+                                                                     double somers, double pairs) {
+  return weight * (of_patient.net - of_patient.all * somers) / (2 * pairs);
+}
 
 template <class Backend>
 struct concordance_kernel {
@@ -49,132 +87,170 @@ struct concordance_kernel {
                 "device data: include <stroma/survival/concordance.cuh> and compile with nvcc");
 
   template <class T>
-  static concordance_result run(cpu_context& ctx, vector_view<const T> score, const risk_plan<host_space>& plan) {
-    if (plan.weight == nullptr) return count<one, std::int64_t>(ctx, score, plan);
-    return count<double, double>(ctx, score, plan);
+  static concordance_result run(cpu_context& ctx, vector_view<const T> score, const risk_plan<host_space>& plan,
+                                const concordance_options& options, const concordance_output<>& out) {
+    const bool error = options.standard_error || out.influence.size != 0;
+    const bool counts = plan.weight == nullptr && (options.weighting == pair_weighting::equal || !error);
+    return counts ? judge<rank_set>(ctx, score, plan, options, out, error)
+                  : judge<rank_weights>(ctx, score, plan, options, out, error);
   }
 
  private:
-  /// From the latest time to the earliest each event is compared with the rows before it. Deaths of one time stand
-  /// from the highest score to the lowest, so among them no row has a lower score before it; what is left to
-  /// take off are pairs of equal scores, which meet after sorting.
-  template <class Weight, class Sum, class T>
-  static concordance_result count(cpu_context& ctx, vector_view<const T> score, const risk_plan<host_space>& plan) {
-    using row = scored_row<Weight>;
+  /// By position of the plan: in pairs of which the patient is the event, and in the others.
+  struct influences {
+    pair_influence *as_event, *as_other;
+  };
+
+  template <class Tree, class T>
+  static concordance_result judge(cpu_context& ctx, vector_view<const T> score, const risk_plan<host_space>& plan,
+                                  const concordance_options& options, const concordance_output<>& out, bool error) {
     auto scratch = ctx.workspace().open();
-    auto* rows = scratch.template take<row>(plan.rows);
-    auto* spare = scratch.template take<row>(plan.rows);
-
-    Sum comparable = 0, tied_times = 0, before = 0;
-    for (index_t g = 0; g < plan.groups; ++g) {
-      const index_t deaths = plan.deaths[g], last = plan.first[g + 1];
-      Sum died = 0;
-      for (index_t k = plan.first[g]; k < last; ++k) {
-        row& r = rows[k];
-        r.key = ordered_key(widen<double>(score[plan.row[k]]));
-        r.group = k < deaths ? -1 : deaths;
-        if constexpr (std::is_same_v<Weight, double>) r.weight = plan.weight[k];
-        const Sum w = r.weight;
-        if (k < deaths) {
-          before += w;
-        } else {
-          comparable += w * before;
-          tied_times += w * died;
-          died += w;
-        }
-      }
-      before += died;
-      std::sort(rows + deaths, rows + last, [](const row& a, const row& b) { return a.key > b.key; });
+    auto* const pair_weight = scratch.template take<double>(plan.groups);
+    influences of{};
+    if (error)
+      of = {scratch.template take<pair_influence>(plan.rows), scratch.template take<pair_influence>(plan.rows)};
+    index_t undefined = 0;
+    {
+      auto frame = ctx.workspace().open();
+      undefined = weigh_pairs(frame, plan, {options.weighting, options.censoring, options.horizon}, pair_weight);
     }
-
-    const Sum not_above = sort_and_count<Sum>(rows, spare, plan.rows);
-    const auto [tied, tied_both] = count_equal<Sum>(rows, plan.rows);
-    const Sum concordant = std::max<Sum>(not_above - tied - tied_both, 0);
-    const Sum discordant = std::max<Sum>(comparable - concordant - tied, 0);
-    const auto number = [](Sum s) { return static_cast<double>(s); };
-    const double value = comparable > 0 ? (number(concordant) + number(tied) / 2) / number(comparable)
-                                        : std::numeric_limits<double>::quiet_NaN();
-    return {
-        value, number(concordant), number(discordant), number(tied), number(tied_times - tied_both), number(tied_both)};
+    pair_sums total;
+    for (index_t s = 0; s < plan.strata; ++s) {
+      const pair_sums sums = judge_stratum<Tree>(ctx, score, plan, s, options.tolerance, pair_weight, of);
+      total.add(sums);
+      if (out.by_stratum.rows == 0) continue;
+      const double row[] = {sums.concordant, sums.discordant, sums.tied_score, sums.tied_time, sums.tied_both};
+      for (index_t c = 0; c < 5; ++c) out.by_stratum(s, c) = row[c];
+    }
+    concordance_result result = concordance_of(total, undefined);
+    if (error) add_error(plan, total, options.tolerance, of, out.influence, result);
+    return result;
   }
 
-  /// Stable merge sort by score, bottom up; the sum over events of the weights before them whose score is not above.
-  /// On return `rows` is sorted (it may have changed places with `spare`).
-  template <class Sum, class Row>
-  static Sum sort_and_count(Row*& rows, Row*& spare, index_t n) {
-    Sum total = 0;
-    for (index_t width = 1; width < n; width *= 2) {
-      for (index_t first = 0; first < n; first += 2 * width) {
-        const Row* left = rows + first;
-        const Row* const left_end = rows + std::min(first + width, n);
-        const Row* right = left_end;
-        const Row* const right_end = rows + std::min(first + 2 * width, n);
-        Row* to = spare + first;
-        Sum passed = 0;
-        // Scores meet in no order: both outcomes are computed and one is chosen, for a branch would be guessed wrong
-        // half of the time.
-        while (left != left_end && right != right_end) {
-          const bool from_right = right->key < left->key;
-          const Row* const next = from_right ? right : left;
-          *to++ = *next;
-          const Sum w = next->weight;
-          const Sum counted = w * passed;
-          total += from_right && next->group >= 0 ? counted : Sum(0);
-          passed += from_right ? Sum(0) : w;
-          right += from_right ? 1 : 0;
-          left += from_right ? 0 : 1;
-        }
-        for (; right != right_end; *to++ = *right++)
-          if (right->group >= 0) total += Sum(right->weight) * passed;
-        while (left != left_end) *to++ = *left++;
-      }
-      std::swap(rows, spare);
+  template <class Tree, class T>
+  static pair_sums judge_stratum(cpu_context& ctx, vector_view<const T> score, const risk_plan<host_space>& plan,
+                                 index_t s, double tolerance, const double* pair_weight, const influences& of) {
+    const index_t first = plan.first[plan.stratum[s]], last = plan.first[plan.stratum[s + 1]], n = last - first;
+    auto scratch = ctx.workspace().open();
+    auto* const rank = scratch.template take<score_rank>(n);
+    stratum_pairs pairs{&plan, s, first, last, rank, 0, pair_weight, nullptr, nullptr};
+    if (plan.until != nullptr) sort_leaving(scratch, pairs);
+    {
+      auto frame = ctx.workspace().open();
+      const rank_scratch room{frame.template take<keyed_row>(n), frame.template take<keyed_row>(n),
+                              frame.template take<index_t>(3 * 2048)};
+      pairs.ranks = rank_scores(score, plan, first, last, tolerance, Tree::rank_of_class, room, rank);
     }
-    return total;
+    auto* const sorted = scratch.template take<rank_and_weight>(n);
+    Tree at_risk(scratch, pairs.ranks);
+    if (of.as_event == nullptr) return compare_events(pairs, at_risk, sorted, nullptr, nullptr);
+
+    Tree events(scratch, pairs.ranks);
+    rank_variance variance(scratch, pairs.ranks);
+    pair_influence *const as_event = of.as_event + first, *const as_other = of.as_other + first;
+    std::fill(as_event, as_event + n, pair_influence{});
+    pair_sums sums;
+    const auto sweep = [&](index_t task, int) {
+      if (task == 0) sums = compare_events(pairs, at_risk, sorted, as_event, &variance);
+      else compare_with_events(pairs, events, as_other);
+    };
+    constexpr index_t worth_a_thread = 4096;
+    if (n >= worth_a_thread) {
+      ctx.parallel(2, sweep);
+    } else {
+      sweep(0, 0);
+      sweep(1, 0);
+    }
+    return sums;
   }
 
-  /// Among equal scores, which still stand from the latest time to the earliest: comparable pairs, and pairs of events
-  /// at one time.
-  template <class Sum, class Row>
-  static std::pair<Sum, Sum> count_equal(const Row* rows, index_t n) {
-    Sum comparable = 0, same_time = 0;
-    for (index_t k = 0; k < n;) {
-      const std::uint64_t key = rows[k].key;
-      Sum before = 0, beside = 0;
-      index_t group = -1;
-      for (; k < n && rows[k].key == key; ++k) {
-        const Sum w = rows[k].weight;
-        if (rows[k].group < 0 || rows[k].group != group) {
-          before += std::exchange(beside, Sum(0));
-          group = rows[k].group;
-        }
-        if (group < 0) {
-          before += w;
-        } else {
-          comparable += w * before;
-          same_time += w * beside;
-          beside += w;
-        }
-      }
+  /// Positions by the group from which on they are not at risk; those who stay are in no group's list.
+  template <class Frame>
+  static void sort_leaving(Frame& scratch, stratum_pairs& pairs) {
+    const index_t groups = pairs.last_group() - pairs.first_group(), n = pairs.size();
+    auto* const begin = scratch.template take<index_t>(groups + 2);
+    auto* const sorted = scratch.template take<index_t>(n);
+    const index_t* const until = pairs.plan->until + pairs.first;
+    std::fill(begin, begin + groups + 2, index_t{0});
+    for (index_t k = 0; k < n; ++k) ++begin[until[k] - pairs.first_group() + 1];
+    for (index_t g = 0; g < groups; ++g) begin[g + 1] += begin[g];
+    for (index_t k = 0; k < n; ++k) sorted[begin[until[k] - pairs.first_group()]++] = k;
+    for (index_t g = groups + 1; g > 0; --g) begin[g] = begin[g - 1];
+    begin[0] = 0;
+    pairs.leaving = sorted;
+    pairs.leaves = begin;
+  }
+
+  static void add_error(const risk_plan<host_space>& plan, const pair_sums& total, double tolerance,
+                        const influences& of, vector_view<double> influence, concordance_result& result) {
+    const double pairs = result.comparable(), somers = (result.concordant - result.discordant) / pairs;
+    double squares = 0;
+    for (index_t k = 0; k < plan.rows; ++k) {
+      const pair_influence both{of.as_event[k].net + of.as_other[k].net, of.as_event[k].all + of.as_other[k].all};
+      const double x = concordance_influence(plan.weight == nullptr ? 1 : plan.weight[k], both, somers, pairs);
+      squares += x * x;
+      if (influence.size != 0) influence[plan.row[k]] = x;
     }
-    return {comparable, same_time};
+    if (!(pairs > 0)) return;
+    result.variance = squares;
+    if (tolerance > 0) return;
+    result.null_variance = total.null_variance / (4 * pairs * pairs);
+    result.null_variance_once = total.null_variance_once / (4 * pairs * pairs);
   }
 };
 
+template <class Context, class Scores>
+void check_concordance(Context& ctx, std::string_view function, const Scores& score,
+                       const concordance_options& options) {
+  check::require(options.tolerance >= 0 && std::isfinite(options.tolerance), function, "tolerance",
+                 number_text(options.tolerance), "a finite number of 0 or more");
+  check::require(!std::isnan(options.horizon), function, "horizon", "nan", "a time, or infinity");
+  if (options.check_values) value_checks<typename Context::backend>::finite(ctx, function, "score", score);
+}
+
 }  // namespace detail
 
-/// Harrell's concordance: how often, of two patients, the one who died first had the higher score.
+/// How often, of two patients, the one who died first had the higher score.
 ///
 /// C = (concordant + tied_score / 2) / (concordant + discordant + tied_score)
 ///
-/// A pair is comparable when one had an event and the other was followed longer, or was censored at that very time.
-/// Two events at one time are not comparable. Scores are tied when they are equal, without a tolerance. With weights,
-/// which come with a risk_order, a pair counts the product of its weights.
+/// A pair is comparable when one had an event at t and the other was at risk at t, having entered before, and was
+/// followed longer or censored at t itself. Two events at one time are not comparable. A pair counts w_i w_j v(t): the
+/// weights of its patients, which come with the order, and what options.weighting says of the time of its event.
+/// Weights, strata and late entry belong to the order; pairs never cross strata.
 ///
-/// @param score [N] risks, larger is worse   @param time [N] any unit   @param event [N] 1 observed, 0 censored
-/// @param order [N] or, in place of both, the cohort sorted before
-/// Cost: O(N log N) time, O(N) scratch. Counts are exact without weights. Same bits from run to run.
-/// @throws shape_error, value_error   Reference: Harrell 1982; ties as in R's survival.
+/// `concordance(ctx, score, order, {.weighting = pair_weighting::inverse_censoring, .horizon = 60});`
+///
+/// @param score [N] risks, larger is worse   @param order [N] the cohort, sorted before
+/// @param time [N] any unit   @param event [N] 1 observed, 0 censored; in place of order
+/// @param out influence, by_stratum, or neither
+/// Cost: O(N log N) time, O(N) scratch. Same bits from run to run and for any number of threads, of which two are used
+/// for the standard error. Counts of pairs of weight 1 are exact; with weights sums are within a few N epsilon of the
+/// sum over all pairs, and with late entry of what that would be if all had entered at once, for who is not at risk
+/// yet is taken off again. Without ties tied_score and tied_both are exactly 0 whatever the weights.
+/// @throws shape_error, value_error
+/// Reference: Harrell 1982; Uno 2011; weights, ties and variance as in R's survival.
+template <execution_context Context, vector_like Scores>
+  requires same_space<Context, Scores>
+concordance_result concordance(Context& ctx, const Scores& score, const risk_order<typename Context::backend>& order,
+                               const concordance_output<typename Context::space>& out,
+                               const concordance_options& options = {}) {
+  constexpr auto name = "concordance";
+  const auto s = as_const_view(score);
+  check::length(name, "score", s.size, order.size(), "the length of order");
+  if (out.influence.size != 0)
+    check::length(name, "influence", out.influence.size, order.size(), "the length of order");
+  if (out.by_stratum.rows != 0) check::shape(name, "by_stratum", out.by_stratum, order.strata(ctx), 5);
+  detail::check_concordance(ctx, name, s, options);
+  return detail::concordance_kernel<typename Context::backend>::run(ctx, s, order.plan(), options, out);
+}
+template <execution_context Context, vector_like Scores>
+  requires same_space<Context, Scores>
+[[nodiscard]] concordance_result concordance(Context& ctx, const Scores& score,
+                                             const risk_order<typename Context::backend>& order,
+                                             const concordance_options& options = {}) {
+  return concordance(ctx, score, order, concordance_output<typename Context::space>{}, options);
+}
 template <execution_context Context, vector_like Scores, vector_like Times, vector_like Events>
   requires same_space<Context, Scores, Times, Events>
 [[nodiscard]] concordance_result concordance(Context& ctx, const Scores& score, const Times& time, const Events& event,
@@ -185,21 +261,11 @@ template <execution_context Context, vector_like Scores, vector_like Times, vect
   const auto e = as_const_view(event);
   check::same_length(name, "time", t, "score", s);
   check::same_length(name, "event", e, "score", s);
-  if (options.check_values) value_checks<typename Context::backend>::finite(ctx, name, "score", s);
+  detail::check_concordance(ctx, name, s, options);
   detail::check_follow_up(ctx, name, t, e, {.check_values = options.check_values});
   auto scratch = ctx.workspace().open();
-  return detail::concordance_kernel<typename Context::backend>::run(ctx, s, detail::scratch_plan(ctx, scratch, t, e));
-}
-template <execution_context Context, vector_like Scores>
-  requires same_space<Context, Scores>
-[[nodiscard]] concordance_result concordance(Context& ctx, const Scores& score,
-                                             const risk_order<typename Context::backend>& order,
-                                             const concordance_options& options = {}) {
-  constexpr auto name = "concordance";
-  const auto s = as_const_view(score);
-  check::length(name, "score", s.size, order.size(), "the length of order");
-  if (options.check_values) value_checks<typename Context::backend>::finite(ctx, name, "score", s);
-  return detail::concordance_kernel<typename Context::backend>::run(ctx, s, order.plan());
+  return detail::concordance_kernel<typename Context::backend>::run(ctx, s, detail::scratch_plan(ctx, scratch, t, e),
+                                                                    options, {});
 }
 
 }  // namespace stroma

@@ -1,0 +1,50 @@
+#pragma once
+#include <cstdint>
+
+#include <stroma/survival/detail/rank_sums.hpp>
+#include <stroma/survival/risk_order.hpp>
+
+namespace stroma::detail {
+
+/// The double of which ordered_key made a key.
+[[nodiscard]] constexpr double key_value(std::uint64_t key) {
+  return bits_as<double>((key >> 63) != 0 ? key & ~(std::uint64_t{1} << 63) : ~key);
+}
+
+struct rank_scratch {
+  keyed_row *rows, *spare;  ///< as many as positions
+  index_t* counts;          ///< of sort_by_key
+};
+
+/// Ranks the scores at the positions first .. last - 1 into rank[0 ..]. Scores are tied when they are equal or no
+/// further apart than `tolerance`; so those tied with one score are neighbours once all are sorted, found by two
+/// pointers that never turn back, whether or not they are tied with each other. `of_class`: equal scores have one rank.
+/// Returns how many ranks there are. O(n).
+template <class T>
+index_t rank_scores(vector_view<const T> score, const risk_plan<host_space>& plan, index_t first, index_t last,
+                    double tolerance, bool of_class, const rank_scratch& scratch, score_rank* rank) {
+  const index_t n = last - first;
+  for (index_t i = 0; i < n; ++i) scratch.rows[i] = {ordered_key(widen<double>(score[plan.row[first + i]])), i};
+  const keyed_row* const rows = sort_by_key(scratch.rows, scratch.spare, n, scratch.counts);
+
+  const auto tied = [&](index_t low, index_t high) {
+    return rows[low].key == rows[high].key ||
+           (tolerance > 0 && key_value(rows[high].key) - key_value(rows[low].key) <= tolerance);
+  };
+  struct pointer {
+    index_t at = 0;
+    std::uint32_t rank = 0;
+  } own, low, high;
+  const auto advance = [&](pointer& p) {
+    ++p.at;
+    if (!of_class || p.at == n || rows[p.at].key != rows[p.at - 1].key) ++p.rank;
+  };
+  for (; own.at < n; advance(own)) {
+    while (!tied(low.at, own.at)) advance(low);
+    while (high.at < n && tied(own.at, high.at)) advance(high);
+    rank[rows[own.at].row] = {own.rank, low.rank, high.rank, high.at - low.at == 1 ? 1u : 0u};
+  }
+  return own.rank;
+}
+
+}  // namespace stroma::detail
