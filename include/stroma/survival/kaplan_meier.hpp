@@ -71,8 +71,8 @@ struct kaplan_meier_kernel {
     }
   }
 
-  static void run(cpu_context& ctx, const risk_plan<host_space>& plan, const kaplan_meier_options& options, double z,
-                  const curve_memory& to) {
+  static void run(cpu_context& ctx, const risk_plan<host_space>& plan, index_t, const kaplan_meier_options& options,
+                  double z, const curve_memory& to) {
     auto scratch = ctx.workspace().open();
     auto* const late = scratch.template take<late_entries>(plan.until == nullptr ? 0 : plan.groups);
     if (plan.until != nullptr) std::fill_n(late, plan.groups, late_entries{0, 0});
@@ -240,7 +240,7 @@ class kaplan_meier_curves {
     curves_ = curves;
     interval_ = options.interval;
     kernel::read_strata(ctx, order.plan(), curves, first_.data());
-    kernel::run(ctx, order.plan(), options, detail::two_sided_normal_quantile(options.confidence), memory());
+    kernel::run(ctx, order.plan(), rows, options, detail::two_sided_normal_quantile(options.confidence), memory());
   }
 
   /// How many curves: the strata of the order, by their labels' size.

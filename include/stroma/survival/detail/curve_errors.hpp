@@ -48,7 +48,8 @@ struct influence {
 struct curve_influences {
   influence log_survival, hazard;
 };
-[[nodiscard]] inline curve_influences influences_of(curve_estimate estimate, double n, double d, index_t rows) {
+[[nodiscard]] STROMA_HOST_DEVICE inline curve_influences influences_of(curve_estimate estimate, double n, double d,
+                                                                       index_t rows) {
   if (!(d > 0)) return {{0, 0}, {0, 0}};
   if (estimate == curve_estimate::kaplan_meier)
     return {{n > d ? d / n / (n - d) : 0, -1 / n}, {-d / n / n, (n - d) / n / n}};
