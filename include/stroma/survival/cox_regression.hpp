@@ -50,25 +50,13 @@ template <class T>
 void check_cox_regression(cpu_context& ctx, matrix_view<const T> x, const risk_plan<host_space>& plan,
                           const cox_regression_options& options) {
   constexpr auto name = "cox_regression";
-  check::length(name, "covariates", x.rows, plan.rows, "the length of order");
-  if (options.offset.size != 0) check::length(name, "offset", options.offset.size, x.rows, "the rows of covariates");
   if (options.start.size != 0) check::length(name, "start", options.start.size, x.cols, "the columns of covariates");
-  check::require(options.tie_method != ties::exact || plan.weight == nullptr, name, "order", "a weighted cohort",
-                 "one without weights, for exact ties");
   check::require(options.ridge >= 0 && std::isfinite(options.ridge), name, "ridge", number_text(options.ridge),
                  "a finite number of 0 or more");
   check::require(options.iterations >= 0, name, "iterations", std::to_string(options.iterations), "0 or more");
   check::positive(name, "tolerance", options.tolerance);
-  if (options.check_values) {
-    using checks = value_checks<backend::cpu>;
-    checks::finite(ctx, name, "covariates", x);
-    checks::finite(ctx, name, "offset", options.offset);
-    checks::finite(ctx, name, "start", options.start);
-  }
-  double events = 0;
-  for (index_t g = 0; g < plan.groups; ++g)
-    for (index_t k = plan.deaths[g]; k < plan.first[g + 1]; ++k) events += plan.weight == nullptr ? 1 : plan.weight[k];
-  check::require(events > 0, name, "event", "none", "1 or more of positive weight");
+  check_cox_data(ctx, name, x, plan, options.tie_method, options.offset, options.check_values);
+  if (options.check_values) value_checks<backend::cpu>::finite(ctx, name, "start", options.start);
 }
 
 /// Estimates that belong to one model: which columns of the covariates are in it.
@@ -83,11 +71,7 @@ class cox_model {
     column_ = scratch.template take<index_t>(x.cols);
     ridge_ = scratch.template take<double>(x.cols);
     std::fill_n(kept_, x.cols, true);
-    if (options.offset.size != 0) {
-      auto* const offset = scratch.template take<double>(plan.rows);
-      for (index_t k = 0; k < plan.rows; ++k) offset[k] = options.offset[plan.row[k]];
-      design_.offset = offset;
-    }
+    design_.set_offset(scratch, options.offset, plan);
   }
 
   void fit(cpu_context& ctx, cox_fit& fit) {

@@ -35,11 +35,7 @@ class fitted_residuals {
       design_.set_column(j, x.col(j), plan);
       coefficient[j] = fit.coefficient[j] * design_.scale[j];
     }
-    if (offset.size != 0) {
-      auto* const by_position = scratch.template take<double>(plan.rows);
-      for (index_t k = 0; k < plan.rows; ++k) by_position[k] = offset[plan.row[k]];
-      design_.offset = by_position;
-    }
+    design_.set_offset(scratch, offset, plan);
     design_.predict(coefficient);
   }
 

@@ -1,7 +1,24 @@
 #pragma once
+#include <string_view>
+
+#include <stroma/backend/checks.hpp>
 #include <stroma/survival/detail/risk_moments.hpp>
 
 namespace stroma::detail {
+
+/// Weighted mean and scatter of a column.
+struct column_moments {
+  double mean = 0, scatter = 0;
+  /// `total` is the sum of the weights, with w.
+  void add(double x, double w, double total) {
+    if (!(w > 0)) return;
+    const double away = x - mean;
+    mean += away * (w / total);
+    scatter += w * away * (x - mean);
+  }
+  /// The standard deviation; 1 for a column that does not vary.
+  [[nodiscard]] double scale(double total) const { return scatter > 0 ? std::sqrt(scatter / total) : 1; }
+};
 
 /// Columns of the covariates in the order of a plan, about their weighted mean and in units of their standard
 /// deviation. A shift or a unit of a covariate so has no bearing on what is computed but for rounding.
@@ -29,19 +46,24 @@ struct cox_design {
   template <class T>
   void set_column(index_t j, vector_view<const T> from, const risk_plan<host_space>& plan) {
     const index_t width = rows.width;
-    double total = 0, mean = 0, scatter = 0;
+    double total = 0;
+    column_moments moments;
     for (index_t k = 0; k < count; ++k) {
       const double x = static_cast<double>(from[plan.row[k]]), w = rows.weight_at(k);
       covariate[k * width + j] = x;
-      if (!(w > 0)) continue;
-      total += w;
-      const double away = x - mean;
-      mean += away * (w / total);
-      scatter += w * away * (x - mean);
+      moments.add(x, w, total += w);
     }
-    centre[j] = mean;
-    scale[j] = scatter > 0 ? std::sqrt(scatter / total) : 1;
-    for (index_t k = 0; k < count; ++k) covariate[k * width + j] = (covariate[k * width + j] - mean) / scale[j];
+    centre[j] = moments.mean;
+    scale[j] = moments.scale(total);
+    for (index_t k = 0; k < count; ++k) covariate[k * width + j] = (covariate[k * width + j] - centre[j]) / scale[j];
+  }
+
+  template <class Frame>
+  void set_offset(Frame& scratch, const number_view<>& by_row, const risk_plan<host_space>& plan) {
+    if (by_row.size == 0) return;
+    auto* const to = scratch.template take<double>(plan.rows);
+    for (index_t k = 0; k < plan.rows; ++k) to[k] = by_row[plan.row[k]];
+    offset = to;
   }
 
   /// score = offset + covariates x coefficients, the coefficients of the scaled columns
@@ -54,5 +76,22 @@ struct cox_design {
     }
   }
 };
+
+template <class T>
+void check_cox_data(cpu_context& ctx, std::string_view name, matrix_view<const T> x, const risk_plan<host_space>& plan,
+                    ties method, const number_view<>& offset, bool check_values) {
+  check::length(name, "covariates", x.rows, plan.rows, "the length of order");
+  if (offset.size != 0) check::length(name, "offset", offset.size, x.rows, "the rows of covariates");
+  check::require(method != ties::exact || plan.weight == nullptr, name, "order", "a weighted cohort",
+                 "one without weights, for exact ties");
+  if (check_values) {
+    value_checks<backend::cpu>::finite(ctx, name, "covariates", x);
+    value_checks<backend::cpu>::finite(ctx, name, "offset", offset);
+  }
+  double events = 0;
+  for (index_t g = 0; g < plan.groups; ++g)
+    for (index_t k = plan.deaths[g]; k < plan.first[g + 1]; ++k) events += plan.weight == nullptr ? 1 : plan.weight[k];
+  check::require(events > 0, name, "event", "none", "1 or more of positive weight");
+}
 
 }  // namespace stroma::detail
