@@ -307,9 +307,9 @@ struct attention_kernel<backend::cuda> {
   static constexpr index_t strip_rows = 8192;
 
   /// For a strip of n rows of D features: two products of 2 n D A flops, which read the n D features (the second time
-  /// from the cache) and write 2 n A numbers, and one kernel that reads and writes those again. One product with V and U
-  /// side by side would save a launch and the second reading, but nothing from memory, and would need the weights copied
-  /// together in every call and both halves of the result in one matrix: left.
+  /// from the cache) and write 2 n A numbers, and one kernel that reads and writes those again. One product with V and
+  /// U side by side would save a launch and the second reading, but nothing from memory, and would need the weights
+  /// copied together in every call and both halves of the result in one matrix: left.
   template <class S, class T>
   static void scores(cuda_context& ctx, device_matrix<const S> x, device_offsets offsets,
                      const attention_view<const T, device_space>& p, const attention_output<T, device_space>& out,
