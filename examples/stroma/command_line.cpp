@@ -169,6 +169,8 @@ int run_command_line(int argc, char** argv) {
   add_evaluate(app);
   add_merge(app);
   add_transfer(app);
+  add_cox(app);
+  add_concordance(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

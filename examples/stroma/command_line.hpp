@@ -13,5 +13,8 @@ void add_train(CLI::App& app);
 /// `stroma merge`, the same; `stroma transfer` too.
 void add_merge(CLI::App& app);
 void add_transfer(CLI::App& app);
+/// `stroma cox`, `stroma concordance`: options and work in one file.
+void add_cox(CLI::App& app);
+void add_concordance(CLI::App& app);
 
 }  // namespace program

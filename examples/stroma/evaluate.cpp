@@ -14,6 +14,7 @@
 #include <stroma/survival/concordance.hpp>
 
 #include "commands.hpp"
+#include "judgement.hpp"
 #include "program.hpp"
 
 namespace program {
@@ -111,7 +112,8 @@ json judge(const group& g, const evaluate_options& o, stroma::cpu_context& ctx) 
                  {"events", static_cast<std::int64_t>(g.all.events())},
                  {"c_index_mean", number_or_null(over_folds.mean)},
                  {"c_index_std", number_or_null(over_folds.deviation)},
-                 {"c_index_pooled", pooled}};
+                 {"c_index_pooled", pooled},
+                 {"judgement", judge_scores(ctx, g.all.score, g.all.time, g.all.event)}};
   if (!o.fold.empty()) result["folds"] = folds;
   return result;
 }
@@ -125,6 +127,10 @@ void print_table(const json& groups) {
     std::cout << left(name, width) << right(fixed(number("n"), 0), 7) << right(fixed(number("events"), 0), 8)
               << right(fixed(number("c_index_mean"), 4), 16) << " +- " << fixed(number("c_index_std"), 4)
               << right(fixed(number("c_index_pooled"), 4), 10) << '\n';
+  }
+  for (const auto& [name, g] : groups.items()) {
+    std::cout << '\n' << name << " (all folds together)\n";
+    print_judgement(std::cout, g["judgement"]);
   }
 }
 

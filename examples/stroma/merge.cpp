@@ -11,7 +11,13 @@
 
 #include <nlohmann/json.hpp>
 
+#include <stroma/taskvector/fisher.hpp>
+#include <stroma/taskvector/iso_c.hpp>
+#include <stroma/taskvector/iso_cts.hpp>
+#include <stroma/taskvector/model_stock.hpp>
+#include <stroma/taskvector/slerp.hpp>
 #include <stroma/taskvector/task_arithmetic.hpp>
+#include <stroma/taskvector/tsv.hpp>
 #include <stroma/taskvector/weighted_average.hpp>
 
 #include "commands.hpp"
@@ -34,8 +40,20 @@ auto with_rule(const merge_options& o, F&& f) {
       return f(stroma::dare({o.density, o.seed, o.rescale, o.vote, o.zero, o.merge, o.weights, o.scale}));
     case merge_method::della:
       return f(stroma::della({o.density, o.epsilon, o.seed, o.rescale, o.vote, o.zero, o.merge, o.weights, o.scale}));
-    default:
+    case merge_method::breadcrumbs:
       return f(stroma::breadcrumbs({o.density, o.gamma, o.scope, o.vote, o.zero, o.merge, o.weights, o.scale}));
+    case merge_method::slerp:
+      return f(stroma::slerp({.share = o.share, .scope = o.scope}));
+    case merge_method::model_stock:
+      return f(stroma::model_stock({.scope = o.scope}));
+    case merge_method::fisher:
+      return f(stroma::fisher({.weights = o.weights}));
+    case merge_method::iso_c:
+      return f(stroma::iso_c({.scale = o.scale}));
+    case merge_method::iso_cts:
+      return f(stroma::iso_cts({.common = o.common, .scale = o.scale}));
+    default:
+      return f(stroma::tsv({.scale = o.scale}));
   }
 }
 
@@ -99,7 +117,8 @@ void tell(const stroma::merge_progress& p) {
 
 void merge(const merge_options& o) {
   const std::vector<std::filesystem::path> models(o.models.begin(), o.models.end());
-  const stroma::model_files files(o.base, models, {}, o.files);
+  const std::vector<std::filesystem::path> importance(o.importance.begin(), o.importance.end());
+  const stroma::model_files files(o.base, models, importance, o.files);
   const extent size = measure(files);
   json result = {{"method", name_of(merge_method_names, o.method)},
                  {"base", o.base.empty() ? json(nullptr) : json(o.base)},

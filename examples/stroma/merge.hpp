@@ -14,11 +14,27 @@
 /// `stroma merge`: what it is asked for, and the doing.
 namespace program {
 
-enum class merge_method { average, task_arithmetic, ties, dare, della, breadcrumbs };
+enum class merge_method {
+  average,
+  task_arithmetic,
+  ties,
+  dare,
+  della,
+  breadcrumbs,
+  slerp,
+  model_stock,
+  fisher,
+  iso_c,
+  iso_cts,
+  tsv
+};
 inline const name_table<merge_method> merge_method_names{
     {"average", merge_method::average}, {"task-arithmetic", merge_method::task_arithmetic},
     {"ties", merge_method::ties},       {"dare", merge_method::dare},
-    {"della", merge_method::della},     {"breadcrumbs", merge_method::breadcrumbs}};
+    {"della", merge_method::della},     {"breadcrumbs", merge_method::breadcrumbs},
+    {"slerp", merge_method::slerp},     {"model-stock", merge_method::model_stock},
+    {"fisher", merge_method::fisher},   {"iso-c", merge_method::iso_c},
+    {"iso-cts", merge_method::iso_cts}, {"tsv", merge_method::tsv}};
 inline const name_table<stroma::merge_scope> scope_names{
     {"model", stroma::merge_scope::model}, {"tensor", stroma::merge_scope::tensor}, {"row", stroma::merge_scope::row}};
 inline const name_table<stroma::trim_count> trim_names{{"published", stroma::trim_count::published},
@@ -38,10 +54,10 @@ inline const name_table<stroma::integer_tensors> integer_names{{"refuse", stroma
 /// Options of all methods; `merge_command_line.cpp` knows which method takes which, and their defaults.
 struct merge_options {
   std::string base, out;
-  std::vector<std::string> models;
+  std::vector<std::string> models, importance;
   merge_method method = merge_method::average;
   std::vector<double> weights;
-  double scale = 1, density = 0, gamma = 0, epsilon = 0;
+  double scale = 1, density = 0, gamma = 0, epsilon = 0, share = 0.5, common = 0.8;
   std::uint64_t seed = 0;
   stroma::merge_scope scope = stroma::merge_scope::model;
   stroma::trim_count count = stroma::trim_count::published;

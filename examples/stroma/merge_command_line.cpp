@@ -31,10 +31,16 @@ CLI::Option* add_number(CLI::App& command, const char* flag, double& target, dou
 void add_files(CLI::App& command, merge_options& o) {
   command
       .add_option("--base", o.base,
-                  "the model that all others were tuned from (safetensors); only average goes without")
+                  "the model that all others were tuned from (safetensors); average, slerp and fisher go without")
       ->type_name("FILE");
-  command.add_option("--models", o.models, "the models to be merged: the same names, shapes and types as the base")
+  command
+      .add_option("--models", o.models,
+                  "the models to be merged: the same names, shapes and types as the base; slerp takes two")
       ->required()
+      ->type_name("FILE");
+  command
+      .add_option("--importance", o.importance,
+                  "fisher: a file for each model with the diagonal Fisher information of each of its numbers")
       ->type_name("FILE");
   command.add_option("--out", o.out, "file to write; it appears, whole, at the end")->type_name("FILE");
   command
@@ -52,19 +58,23 @@ void add_method(CLI::App& command, merge_options& o) {
   command.add_option("--weights", o.weights, "one for each model (default: all 1); average divides by their sum")
       ->type_name("W,W")
       ->delimiter(',');
-  add_number(command, "--scale", o.scale, -1e6, 1e6, "all but average: of the merged task vector")
-      ->capture_default_str();
+  add_number(command, "--scale", o.scale, -1e6, 1e6, "of the merged task vector")->capture_default_str();
   add_number(command, "--density", o.density, 0, 1,
              "part of each task vector that is kept (default: ties 0.2, dare 0.1, della 0.5, breadcrumbs 0.85)");
   add_number(command, "--gamma", o.gamma, 0, 1, "breadcrumbs: part dropped for being largest (default: 0.01)");
   add_number(
       command, "--epsilon", o.epsilon, 0, 0.5,
       "della: a row's smallest is kept with density - epsilon, its largest with density + epsilon (default: 0.1)");
+  add_number(command, "--share", o.share, 0, 1, "slerp: of the second model")->capture_default_str();
+  add_number(command, "--common", o.common, 0, 1, "iso-cts: part of the spectrum that the tasks share")
+      ->capture_default_str();
   command.add_option("--seed", o.seed, "dare, della: the same one drops the same elements")
       ->type_name("N")
       ->capture_default_str();
   add_choice(command, "--scope", o.scope, scope_names,
-             "ties, breadcrumbs: among which elements sizes are compared (default: ties model, breadcrumbs tensor)");
+             "ties, breadcrumbs: among which elements sizes are compared; slerp, model-stock: over what angles are "
+             "taken (default: "
+             "ties model, others tensor)");
   add_choice(command, "--count", o.count, trim_names,
              "ties: floor(density d) elements exactly, or one more and whatever ties with it, as published")
       ->default_str("published");
@@ -93,7 +103,13 @@ const std::vector<method_options> options_of_methods{
     {merge_method::della,
      {"--weights", "--scale", "--density", "--epsilon", "--seed", "--vote", "--zero-vote", "--agreeing", "--rescale"}},
     {merge_method::breadcrumbs,
-     {"--weights", "--scale", "--density", "--gamma", "--scope", "--vote", "--zero-vote", "--agreeing"}}};
+     {"--weights", "--scale", "--density", "--gamma", "--scope", "--vote", "--zero-vote", "--agreeing"}},
+    {merge_method::slerp, {"--share", "--scope"}},
+    {merge_method::model_stock, {"--scope"}},
+    {merge_method::fisher, {"--weights", "--importance"}},
+    {merge_method::iso_c, {"--scale"}},
+    {merge_method::iso_cts, {"--scale", "--common"}},
+    {merge_method::tsv, {"--scale"}}};
 
 /// Fills in the defaults that depend on the method, and refuses options that it does not take.
 void settle(merge_options& o, const CLI::App& command) {
@@ -106,11 +122,16 @@ void settle(merge_options& o, const CLI::App& command) {
       if (given(flag) && std::find(known->takes.begin(), known->takes.end(), flag) == known->takes.end())
         throw usage_error(flag + ": --method " + method + " does not take it");
   if (o.out.empty() && !o.dry_run) throw usage_error("--out: is required but for --dry-run");
-  if (o.base.empty() && o.method != merge_method::average)
-    throw usage_error("--base: --method " + method + " needs it");
+  const bool without_base =
+      o.method == merge_method::average || o.method == merge_method::slerp || o.method == merge_method::fisher;
+  if (o.base.empty() && !without_base) throw usage_error("--base: --method " + method + " needs it");
   if (!o.weights.empty() && o.weights.size() != o.models.size())
     throw usage_error("--weights: " + std::to_string(o.weights.size()) + " for " + std::to_string(o.models.size()) +
                       " models");
+  if (o.method == merge_method::slerp && o.models.size() != 2) throw usage_error("--models: --method slerp takes two");
+  if (o.method == merge_method::fisher && o.importance.size() != o.models.size())
+    throw usage_error("--importance: " + std::to_string(o.importance.size()) + " for " +
+                      std::to_string(o.models.size()) + " models");
   const auto fall_back = [&](const char* flag, auto& target, auto value) {
     if (!given(flag)) target = value;
   };
@@ -126,7 +147,7 @@ void settle(merge_options& o, const CLI::App& command) {
   };
   fall_back("--density", o.density, by_method(ties.density, dare.density, della.density, breadcrumbs.density));
   fall_back("--vote", o.vote, by_method(ties.vote, dare.vote, della.vote, breadcrumbs.vote));
-  fall_back("--scope", o.scope, o.method == merge_method::breadcrumbs ? breadcrumbs.scope : ties.scope);
+  fall_back("--scope", o.scope, o.method == merge_method::ties ? ties.scope : breadcrumbs.scope);
   fall_back("--gamma", o.gamma, breadcrumbs.gamma);
   fall_back("--epsilon", o.epsilon, della.epsilon);
   if (o.vote == stroma::sign_vote::none && (given("--zero-vote") || given("--agreeing")))
@@ -157,6 +178,11 @@ void add_merge(CLI::App& app) {
       "  dare             drop at random, divide by the density, sum\n"
       "  della            drop at random, small elements rather than large ones, elect signs, mean\n"
       "  breadcrumbs      drop the largest and the small elements, sum\n"
+      "  slerp            along the arc between two models, or between their task vectors if there is a base\n"
+      "  model-stock      between base and mean, by the angles between the task vectors\n"
+      "  fisher           mean weighted by each number's Fisher information\n"
+      "  iso-c, iso-cts   singular values of the sum made equal; with directions of each task's own\n"
+      "  tsv              the largest singular triplets of each task, made orthogonal\n"
       "mergekit's ties: --scope tensor --count exact --zero-vote positive; its dare_ties: --vote sum --rescale "
       "magnitude --zero-vote positive.\n"
       "Files are read tensor by tensor; one tensor of each is in memory at a time. 16-bit numbers are merged in 32 "

@@ -19,6 +19,13 @@ std::string fixed(double value, int digits) {
   return text;
 }
 
+std::string short_number(double value, int digits) {
+  if (std::isnan(value)) return "-";
+  char text[32];
+  std::snprintf(text, sizeof text, "%.*g", digits, value);
+  return text;
+}
+
 json number_or_null(double value) { return std::isfinite(value) ? json(value) : json(nullptr); }
 
 std::string left(std::string_view text, std::size_t width) {

@@ -20,6 +20,8 @@ struct usage_error : std::runtime_error {
 
 /// `0.8712`, or `-` for a number that does not exist.
 [[nodiscard]] std::string fixed(double value, int digits);
+/// `1.23e-05`, `0.0123`: a few digits of a number of any size, or `-`.
+[[nodiscard]] std::string short_number(double value, int digits = 4);
 /// A number for JSON: null where it does not exist.
 [[nodiscard]] json number_or_null(double value);
 
