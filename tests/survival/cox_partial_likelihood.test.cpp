@@ -350,6 +350,375 @@ TEST_CASE("cox_partial_likelihood: refuses what does not fit, and writes nothing
   CHECK(std::isnan(cox_partial_likelihood(ctx, bad, time, event, {.check_values = false})));
 }
 
+namespace {
+
+/// The definition for cohorts with every column, in long double: each risk set anew, exact ties by the recursion over
+/// the whole of it for every term, gradients and the Hessian's diagonal from the chances of each row.
+struct full_likelihood {
+  long double value = 0;
+  std::vector<long double> gradient, diagonal;
+};
+long double log_elementary(const std::vector<long double>& logs, std::size_t degree) {  // log e_d of exp(logs)
+  if (degree > logs.size()) return -HUGE_VALL;
+  std::vector<long double> e(degree + 1, -HUGE_VALL);
+  e[0] = 0;
+  for (const long double x : logs)
+    for (std::size_t m = degree; m > 0; --m) {
+      const long double a = e[m], b = e[m - 1] + x, top = std::max(a, b);
+      if (top > -HUGE_VALL) e[m] = top + std::log(std::exp(a - top) + std::exp(b - top));
+    }
+  return e[degree];
+}
+full_likelihood full_oracle(const cohort<>& c, ties method, bool weighted, bool late, bool strata) {
+  const std::size_t n = c.time.size();
+  full_likelihood out{0, std::vector<long double>(n), std::vector<long double>(n)};
+  const auto weight = [&](std::size_t i) { return weighted ? static_cast<long double>(c.weight[i]) : 1.0L; };
+  const auto together = [&](std::size_t i, std::size_t j) { return !strata || c.stratum[i] == c.stratum[j]; };
+  for (std::size_t i = 0; i < n; ++i) {
+    std::vector<std::size_t> at_risk, dead;
+    bool first = c.event[i] != 0;
+    for (std::size_t j = 0; j < n; ++j) {
+      if (!together(i, j) || c.time[j] < c.time[i] || (late && c.entry[j] >= c.time[i])) continue;
+      at_risk.push_back(j);
+      if (c.time[j] != c.time[i] || c.event[j] == 0) continue;
+      first = first && j >= i;
+      dead.push_back(j);
+    }
+    if (!first) continue;
+    const auto died = [&](std::size_t j) { return c.time[j] == c.time[i] && c.event[j] != 0; };
+    long double peak = -HUGE_VALL, tied_weight = 0;
+    for (const auto j : at_risk) peak = std::max(peak, static_cast<long double>(c.score[j]));
+    for (const auto j : dead) {
+      tied_weight += weight(j);
+      out.value -= weight(j) * (static_cast<long double>(c.score[j]) - peak);
+      out.gradient[j] -= weight(j);
+    }
+    const auto logs_without = [&](std::size_t left_out) {
+      std::vector<long double> logs;
+      for (const auto j : at_risk)
+        if (j != left_out) logs.push_back(static_cast<long double>(c.score[j]) - peak);
+      return logs;
+    };
+    if (method == ties::exact) {
+      const long double all = log_elementary(logs_without(n), dead.size());
+      out.value += all;
+      for (const auto j : at_risk) {
+        const long double chance = std::exp(static_cast<long double>(c.score[j]) - peak +
+                                            log_elementary(logs_without(j), dead.size() - 1) - all);
+        out.gradient[j] += chance;
+        out.diagonal[j] += chance * (1 - chance);
+      }
+      continue;
+    }
+    const std::size_t steps = method == ties::efron ? dead.size() : 1;
+    for (std::size_t k = 0; k < steps; ++k) {
+      const auto risk = [&](std::size_t j) {
+        const long double left = died(j) ? 1 - static_cast<long double>(k) / static_cast<long double>(steps) : 1;
+        return left * weight(j) * std::exp(static_cast<long double>(c.score[j]) - peak);
+      };
+      long double sum = 0;
+      for (const auto j : at_risk) sum += risk(j);
+      const long double share = tied_weight / static_cast<long double>(steps);
+      out.value += share * std::log(sum);
+      for (const auto j : at_risk) {
+        out.gradient[j] += share * risk(j) / sum;
+        out.diagonal[j] += share * risk(j) / sum * (sum - risk(j)) / sum;
+      }
+    }
+  }
+  return out;
+}
+struct full_result {
+  double value = -1;
+  std::vector<double> gradient, diagonal;
+};
+full_result full_evaluate(cpu_context& ctx, const cohort<>& c, const risk_order<>& order, const cox_options& options) {
+  full_result out{-1, std::vector<double>(c.score.size(), -7), std::vector<double>(c.score.size(), -7)};
+  cox_partial_likelihood(ctx, c.score, order, {&out.value, as_view(out.gradient), as_view(out.diagonal)}, options);
+  return out;
+}
+risk_order_options<> columns_of(const cohort<>& c, bool weighted, bool late, bool strata) {
+  risk_order_options<> columns;
+  if (weighted) columns.weight = c.weight;
+  if (late) columns.entry = c.entry;
+  if (strata) columns.stratum = c.stratum;
+  return columns;
+}
+
+constexpr double eps = std::numeric_limits<double>::epsilon();
+/// Every term is a chance below a weight of 2; a row has one for each time. A sum of n risks errs by n eps, and the
+/// recursion over n rows by as much.
+double derivative_tolerance(std::size_t n, int times) { return (8 + 2.0 * static_cast<double>(n)) * 2 * times * eps; }
+
+}  // namespace
+
+TEST_CASE("cox_partial_likelihood: the definition with strata, late entry, exact ties, second derivatives") {
+  for (const std::size_t n : {1u, 2u, 31u, 33u, 150u})
+    for (const double spread : {1.0, 30.0, 5000.0})
+      for (const ties method : {ties::breslow, ties::efron, ties::exact})
+        for (const int kind : {0, 1, 2, 3, 4, 5, 6, 7}) {
+          const bool weighted = (kind & 1) != 0, late = (kind & 2) != 0, strata = (kind & 4) != 0;
+          if (method == ties::exact && (weighted || n > 100)) continue;
+          cpu_context ctx;
+          const auto c = random_cohort(n, 9, static_cast<unsigned>(n) + 7, spread);
+          const auto expected = full_oracle(c, method, weighted, late, strata);
+          const risk_order order(ctx, c.time, c.event, columns_of(c, weighted, late, strata));
+          const auto found = full_evaluate(ctx, c, order, {.tie_method = method});
+          CAPTURE(static_cast<int>(method));
+          CAPTURE(kind);
+          CHECK(std::abs(found.value - static_cast<double>(expected.value)) <=
+                4 * eps * (1 + std::abs(static_cast<double>(expected.value))));
+          for (std::size_t i = 0; i < n; ++i) {
+            CHECK(std::abs(found.gradient[i] - static_cast<double>(expected.gradient[i])) <=
+                  derivative_tolerance(n, 9));
+            CHECK(std::abs(found.diagonal[i] - static_cast<double>(expected.diagonal[i])) <=
+                  2 * derivative_tolerance(n, 9));
+          }
+          std::vector<double> diagonal(n);
+          double value = 0;  // asked for alone
+          cox_partial_likelihood(ctx, c.score, order, {&value, {}, as_view(diagonal)}, {.tie_method = method});
+          CHECK(diagonal == found.diagonal);
+          CHECK(value == found.value);
+          CHECK(cox_partial_likelihood(ctx, c.score, order, {.tie_method = method}) == found.value);
+        }
+}
+
+TEST_CASE("cox_partial_likelihood: gradients by central differences with every column") {
+  cpu_context ctx;
+  const auto c = random_cohort(40, 9, 14);
+  for (const ties method : {ties::breslow, ties::efron, ties::exact})
+    for (const bool late : {false, true}) {
+      const risk_order order(ctx, c.time, c.event, columns_of(c, method != ties::exact, late, true));
+      const cox_options options{.tie_method = method, .reduce = reduction::mean};
+      const auto f = [&](const std::vector<double>& x) { return cox_partial_likelihood(ctx, x, order, options); };
+      CHECK(gradient_error(f, c.score, full_evaluate(ctx, c, order, options).gradient) < gradient_tolerance);
+    }
+}
+
+TEST_CASE("cox_partial_likelihood: strata are the sum of their parts, and in each the gradient sums to 0") {
+  cpu_context ctx;
+  const auto c = random_cohort(300, 20, 15, 2);
+  for (const ties method : {ties::breslow, ties::efron, ties::exact})
+    for (const bool late : {false, true}) {
+      const bool weighted = method != ties::exact;
+      const cox_options options{.tie_method = method};
+      const auto whole =
+          full_evaluate(ctx, c, risk_order(ctx, c.time, c.event, columns_of(c, weighted, late, true)), options);
+      double sum = 0;
+      for (int s = -1; s < 4; ++s) {
+        std::vector<std::size_t> rows;
+        for (std::size_t i = 0; i < 300; ++i)
+          if (c.stratum[i] == s) rows.push_back(i);
+        const cohort<> part{permuted(c.score, rows), permuted(c.time, rows),  permuted(c.weight, rows),
+                            permuted(c.event, rows), permuted(c.entry, rows), permuted(c.stratum, rows)};
+        const auto alone = full_evaluate(
+            ctx, part, risk_order(ctx, part.time, part.event, columns_of(part, weighted, late, false)), options);
+        sum += alone.value;
+        double gradient = 0;
+        for (std::size_t i = 0; i < rows.size(); ++i) {
+          CHECK(std::abs(alone.gradient[i] - whole.gradient[rows[i]]) <= derivative_tolerance(100, 20));
+          gradient += whole.gradient[rows[i]];
+        }
+        CHECK(std::abs(gradient) <= static_cast<double>(rows.size()) * derivative_tolerance(100, 20));
+      }
+      CHECK(std::abs(sum - whole.value) <= 8 * eps * whole.value);
+    }
+}
+
+TEST_CASE("cox_partial_likelihood: entry before all times is no entry") {
+  cpu_context ctx;
+  auto c = random_cohort(300, 20, 16);
+  c.entry.assign(300, -1);
+  for (const ties method : {ties::breslow, ties::efron, ties::exact}) {
+    const cox_options options{.tie_method = method};
+    const auto plain = full_evaluate(ctx, c, risk_order(ctx, c.time, c.event), options);
+    const auto late = full_evaluate(ctx, c, risk_order(ctx, c.time, c.event, {.entry = c.entry}), options);
+    CHECK(std::abs(plain.value - late.value) <= 8 * eps * plain.value);
+    for (std::size_t i = 0; i < 300; ++i)
+      CHECK(std::abs(plain.gradient[i] - late.gradient[i]) <= derivative_tolerance(300, 20));
+  }
+}
+
+TEST_CASE("cox_partial_likelihood: shifts of +-700 and +-1e4, weights and entries and all") {
+  cpu_context ctx;
+  for (const ties method : {ties::breslow, ties::efron, ties::exact}) {
+    const auto c = random_cohort(120, 20, 17, 3);
+    const risk_order order(ctx, c.time, c.event, columns_of(c, method != ties::exact, true, true));
+    const auto base = full_evaluate(ctx, c, order, {.tie_method = method});
+    for (const double shift : {700.0, -700.0, 1e4, -1e4, 0x1p40}) {
+      auto moved = c;
+      for (double& x : moved.score) x += shift;  // exact: multiples of 1/8
+      const auto there = full_evaluate(ctx, moved, order, {.tie_method = method});
+      CHECK(std::abs(there.value - base.value) <= 8 * eps * base.value);
+      for (std::size_t i = 0; i < 120; ++i) {
+        CHECK(std::abs(there.gradient[i] - base.gradient[i]) <= derivative_tolerance(120, 20));
+        CHECK(std::abs(there.diagonal[i] - base.diagonal[i]) <= 2 * derivative_tolerance(120, 20));
+      }
+    }
+    if (method == ties::exact) continue;  // products of d risks add their exponents, which are exact up to 1e15
+    auto far = c;                         // and nothing breaks at the end of the range
+    for (std::size_t i = 0; i < 120; ++i)
+      far.score[i] = (i % 3 == 0 ? 1e300 : i % 3 == 1 ? -1.7e308 : 1) * (1 + 1e-3 * double(i % 7));
+    const auto there = full_evaluate(ctx, far, order, {.tie_method = method});
+    for (const double d : there.gradient) CHECK(std::isfinite(d));
+    for (const double d : there.diagonal) CHECK(std::isfinite(d));
+  }
+}
+
+TEST_CASE("cox_partial_likelihood: weights of any size") {
+  cpu_context ctx;
+  const auto c = random_cohort(60, 12, 18);
+  for (const double scale : {0x1p-1000, 0x1p-300, 0x1p300, 0x1p1000}) {
+    std::vector<double> weight = c.weight;
+    for (double& w : weight) w *= scale;
+    for (const ties method : {ties::breslow, ties::efron}) {
+      const auto base = full_evaluate(ctx, c, risk_order(ctx, c.time, c.event, {.weight = c.weight}),
+                                      {.tie_method = method, .reduce = reduction::mean});
+      const auto there = full_evaluate(ctx, c, risk_order(ctx, c.time, c.event, {.weight = weight}),
+                                       {.tie_method = method, .reduce = reduction::mean});
+      // log S grows by log scale: that much is what rounding is relative to
+      CHECK(std::abs(there.value - base.value - std::log(scale)) <= 16 * eps * (base.value + 700));
+      for (std::size_t i = 0; i < 60; ++i)
+        CHECK(std::abs(there.gradient[i] - base.gradient[i]) <= derivative_tolerance(60, 12));
+    }
+  }
+}
+
+TEST_CASE("cox_partial_likelihood: where other programs are wrong") {
+  cpu_context ctx;
+  SUBCASE("XGBoost's own vector under ties") {
+    // survival:cox of XGBoost: a negative label is censored; its gradient leaves out rows tied with a later death.
+    const std::vector<double> time{0, 2, 2, 2, 3, 5, 10, 100};
+    const std::vector<int> event{1, 0, 0, 1, 1, 1, 0, 1};
+    cohort<> c{std::vector<double>(8, 0.0), time, {}, {1, 0, 0, 1, 1, 1, 0, 1}};
+    const auto found = full_evaluate(ctx, c, risk_order(ctx, time, event), {});
+    double sum = 0;
+    for (const double d : found.gradient) sum += d;
+    CHECK(std::abs(sum) <= 8 * 4 * eps);
+    const auto expected = full_oracle(c, ties::breslow, false, false, false);
+    for (std::size_t i = 0; i < 8; ++i)
+      CHECK(std::abs(found.gradient[i] - static_cast<double>(expected.gradient[i])) <= 16 * eps);
+    CHECK(found.gradient[1] == doctest::Approx(1.0 / 8 + 1.0 / 7).epsilon(4 * eps));  // not 0
+    CHECK(found.gradient[1] == found.gradient[2]);
+  }
+  SUBCASE("torchsurv: ties in float, shifted") {
+    // its loss is nan at + 89 and -infinity at - 110
+    const cohort<float> base{{0, 1, -1, 0.5, 2}, {1, 1, 2, 3, 4}, {1, 1, 1, 1, 1}, {1, 1, 1, 1, 0}};
+    const auto expected = evaluate(base, {.tie_method = ties::efron});
+    for (const float shift : {89.0F, -110.0F}) {
+      auto moved = base;
+      for (float& s : moved.score) s += shift;
+      const auto found = evaluate(moved, {.tie_method = ties::efron});
+      CHECK(found.value == doctest::Approx(expected.value).epsilon(2 * std::numeric_limits<float>::epsilon()));
+    }
+    const auto mean = evaluate(base, {.tie_method = ties::efron, .reduce = reduction::mean});
+    CHECK(mean.value == doctest::Approx(expected.value / 4).epsilon(2 * std::numeric_limits<float>::epsilon()));
+  }
+  SUBCASE("pycox: 1e-7 inside a logarithm") {
+    // eta 0, -20, 20 from the latest time on, all die: 9.268 there
+    const cohort<> c{{0, -20, 20}, {3, 2, 1}, {}, {1, 1, 1}};
+    const auto found = evaluate(c, {.reduce = reduction::mean});
+    const long double expected =
+        (std::log1p(std::exp(-20.0L)) + 20 + std::log1p(std::exp(-20.0L) + std::exp(-40.0L))) / 3;
+    CHECK(found.value == doctest::Approx(static_cast<double>(expected)).epsilon(4 * eps));
+    CHECK(found.value == doctest::Approx(6.667).epsilon(1e-4));
+  }
+  SUBCASE("R: someone with a large score enters late") {
+    // Risk sets by differences lose what all others had while row 0 was there: R's loglik is 5 off, its gradient 2.
+    auto c = random_cohort(60, 40, 19, 0.25);
+    c.score[0] = 38;
+    c.time[0] = 39;
+    c.entry.assign(60, -1);
+    c.entry[0] = 20;
+    c.event[0] = 1;
+    for (const ties method : {ties::breslow, ties::efron, ties::exact}) {
+      const auto expected = full_oracle(c, method, false, true, false);
+      const auto found =
+          full_evaluate(ctx, c, risk_order(ctx, c.time, c.event, {.entry = c.entry}), {.tie_method = method});
+      CHECK(std::abs(found.value - static_cast<double>(expected.value)) <= 4 * eps * found.value);
+      for (std::size_t i = 0; i < 60; ++i)
+        CHECK(std::abs(found.gradient[i] - static_cast<double>(expected.gradient[i])) <= derivative_tolerance(60, 40));
+    }
+  }
+  SUBCASE("R: scores from -720 to 720 overflow") {
+    cohort<> c;
+    for (int i = 0; i < 30; ++i) {
+      c.score.push_back(i < 15 ? -720 : 720);  // every one of the first half dies before the second
+      c.time.push_back(i + 1);
+      c.event.push_back(i < 15 ? 1 : 0);
+    }
+    CHECK(evaluate(c, {}).value == doctest::Approx(15 * (1440 + std::log(15.0))).epsilon(4 * eps));
+    CHECK(evaluate(c, {.tie_method = ties::exact}).value ==
+          doctest::Approx(15 * (1440 + std::log(15.0))).epsilon(4 * eps));
+  }
+}
+
+TEST_CASE("cox_partial_likelihood: many deaths at one time") {
+  cpu_context ctx;
+  // All scores equal: exact e_d = C(n, d), Efron d! in the steps.
+  cohort<> c;
+  const int n = 1500, d = 400;
+  for (int i = 0; i < n; ++i) {
+    c.score.push_back(-3);
+    c.time.push_back(i < d ? 1 : 2);
+    c.event.push_back(i < d ? 1 : 0);
+  }
+  const risk_order order(ctx, c.time, c.event);
+  const auto exact = full_evaluate(ctx, c, order, {.tie_method = ties::exact});
+  const long double choose = std::lgamma(n + 1.0L) - std::lgamma(d + 1.0L) - std::lgamma(n - d + 1.0L);
+  CHECK(std::abs(exact.value - static_cast<double>(choose)) <= 2 * n * eps);
+  const double chance = static_cast<double>(d) / n;
+  for (int i = 0; i < n; ++i) {
+    CHECK(std::abs(exact.gradient[static_cast<std::size_t>(i)] - (chance - (i < d ? 1 : 0))) <= 4 * n * eps);
+    CHECK(std::abs(exact.diagonal[static_cast<std::size_t>(i)] - chance * (1 - chance)) <= 8 * n * eps);
+  }
+  const auto efron = full_evaluate(ctx, c, order, {.tie_method = ties::efron});
+  const long double steps = std::lgamma(n + 1.0L) - std::lgamma(n - d + 1.0L);
+  CHECK(std::abs(efron.value - static_cast<double>(steps)) <= d * (n + 4) * eps);  // each of d logs has S's error
+}
+
+TEST_CASE("cox_partial_likelihood: the same bits for any number of threads") {
+  const auto c = random_cohort(60000, 20000, 21, 3);
+  for (const bool late : {false, true}) {
+    std::vector<full_result> found;
+    for (const int threads : {1, 2, 5}) {
+      cpu_context ctx(threads);
+      const risk_order order(ctx, c.time, c.event, columns_of(c, true, late, true));
+      found.push_back(full_evaluate(ctx, c, order, {.tie_method = ties::efron}));
+    }
+    for (const std::size_t i : {1u, 2u}) {
+      CHECK(found[i].value == found[0].value);
+      CHECK(found[i].gradient == found[0].gradient);
+      CHECK(found[i].diagonal == found[0].diagonal);
+    }
+  }
+}
+
+TEST_CASE("cox_partial_likelihood: with every column it takes memory once; exact ties refuse weights") {
+  cpu_context ctx;
+  const auto c = random_cohort(300, 12, 22);
+  for (const ties method : {ties::breslow, ties::efron, ties::exact}) {
+    const risk_order order(ctx, c.time, c.event, columns_of(c, method != ties::exact, true, true));
+    full_result out{0, std::vector<double>(300), std::vector<double>(300)};
+    const auto call = [&] {
+      cox_partial_likelihood(ctx, c.score, order, {&out.value, as_view(out.gradient), as_view(out.diagonal)},
+                             {.tie_method = method});
+    };
+    call();
+    CHECK(allocations_in(call) == 0);
+  }
+  double value = 77;
+  const risk_order weighted(ctx, c.time, c.event, {.weight = c.weight});
+  CHECK(message_of<value_error>([&] {
+          cox_partial_likelihood(ctx, c.score, weighted, {&value, {}}, {.tie_method = ties::exact});
+        }) == "cox_partial_likelihood: order: a weighted cohort, expected one without weights, for exact ties");
+  std::vector<double> two(2);
+  CHECK(message_of<shape_error>([&] {
+          cox_partial_likelihood(ctx, c.score, weighted, {&value, {}, as_view(two)});
+        }) == "cox_partial_likelihood: hessian_diagonal: length 2, expected 300 (the length of score)");
+  CHECK(value == 77);
+}
+
 #ifdef STROMA_TEST_JSON
 TEST_CASE("cox_partial_likelihood: R's survival in every golden case") {
   cpu_context ctx;

@@ -201,6 +201,7 @@ class cox_passes {
         const index_t last_group = *stratum_end - 1, last = std::min(end, plan_.first[last_group + 1]);
         for (const index_t stop = std::min(last, plan_.deaths[last_group]); k < stop; ++k) {
           const index_t g = plan_.group[k];
+          prefetch_ahead<1>(plan_, k, out.gradient.size != 0 ? out.gradient : out.hessian_diagonal);
           write_derivatives(k, step_[g + (k >= plan_.deaths[g] ? 1 : 0)], scale, out);
         }
         for (; k < last; ++k) write_derivatives(k, hazards{}, scale, out);
@@ -274,10 +275,11 @@ void check_cox(Context& ctx, std::string_view name, index_t rows, bool weighted,
 ///
 /// where D are the deaths at t, w_D and S_D their sums of w and w exp(score); weighted Efron is R's; exact ties take no
 /// weights. Weights, strata and late entry come with a risk_order; an offset is added to the score by the caller. Sums
-/// are kept in double with an exponent of their own, so that scores of any finite size are safe and each counts with
-/// the relative precision of exp: adding a number to all scores changes results by rounding alone. Risk sets, also
-/// those that patients enter late, are made by adding, never by taking a sum from another: no score, however large,
-/// costs the digits of a time at which it is not at risk. Without an event the value and the derivatives are 0.
+/// are kept in double with an exponent of their own, so that scores of any finite size (exact: up to 1e15) are safe and
+/// each counts with the relative precision of exp: adding a number to all scores changes results by rounding alone.
+/// Risk sets, also those that patients enter late, are made by adding, never by taking a sum from another: no score,
+/// however large, costs the digits of a time at which it is not at risk. Without an event the value and the derivatives
+/// are 0.
 ///
 /// @param score [N] log hazards, larger is worse   @param time [N] any unit   @param event [N] 1 observed, 0 censored
 /// @param order [N] or, in place of both, the cohort sorted before

@@ -13,11 +13,17 @@ struct wide_numbers {
     for (int i = 0; i < Count; ++i) x[i] += b.x[i];
     return *this;
   }
+  friend STROMA_HOST_DEVICE wide_numbers operator+(wide_numbers a, const wide_numbers& b) { return a += b; }
 };
 
 /// a b of a risk and a hazard: a number of the size of a weight.
 [[nodiscard]] STROMA_HOST_DEVICE inline double plain_product(const wide_number& a, const wide_number& b) {
   return to_double({a.m * b.m, a.e + b.e});
+}
+
+/// Weights of which neither products nor quotients with a mantissa leave a double's range.
+[[nodiscard]] STROMA_HOST_DEVICE inline bool is_moderate(double weight) {
+  return weight > 0x1p-200 && weight < 0x1p200;
 }
 
 /// The deaths of one time among those at risk. S sums w exp(score) over all at risk, S_D over the deaths, w_D their

@@ -59,9 +59,10 @@ struct wide_number {
 
 /// The number itself; infinite, or 0, where it is beyond a double's range.
 [[nodiscard]] STROMA_HOST_DEVICE inline double to_double(wide_number x) {
-  if (x.e == 0 || x.m == 0) return x.m;
-  for (; x.e > 0 && std::fabs(x.m) < INFINITY; --x.e) x.m *= wide_number::granule;
-  for (; x.e < 0 && x.m != 0; ++x.e) x.m /= wide_number::granule;
+  if (x.e == 0) return x.m;
+  double e = x.e > 4 ? 4 : x.e < -4 ? -4 : x.e;  // four granules are more than a double has
+  for (; e > 0; --e) x.m *= wide_number::granule;
+  for (; e < 0; ++e) x.m /= wide_number::granule;
   return x.m;
 }
 /// a / b for b that is not 0.
