@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 #include <tuple>
+#include <vector>
 
 #include <doctest/doctest.h>
 
@@ -43,7 +44,7 @@ TEST_CASE("fingerprint: SHA-256 of the standard's examples, in pieces of any siz
   const std::string abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
   const std::string two_blocks = "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq";
   CHECK(sha256_of("", 1) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-  for (const std::size_t piece : {1, 3, 55, 64, 1000}) {
+  for (const std::size_t piece : std::vector<std::size_t>{1, 3, 55, 64, 1000}) {
     CHECK(sha256_of("abc", piece) == abc);
     CHECK(sha256_of(two_blocks, piece) == "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
     CHECK(sha256_of(std::string(1000000, 'a'), 999 + piece) ==

@@ -210,13 +210,13 @@ TEST_CASE("merge_files: what does not fit is named, and nothing is written") {
     return message_of<format_error>([&] { model_files(folder / "base", {folder / "base", folder / model}); });
   };
   CHECK(message("shape") ==
-        "safetensors: " + at("shape") + ": tensor 'w': shape [3], expected [2] (as in " + at("base") + ")");
+        "model_files: " + at("shape") + ": tensor 'w': shape [3], expected [2] (as in " + at("base") + ")");
   CHECK(message("type") ==
-        "safetensors: " + at("type") + ": tensor 'w': dtype F64, expected F32 (as in " + at("base") + ")");
+        "model_files: " + at("type") + ": tensor 'w': dtype F64, expected F32 (as in " + at("base") + ")");
   CHECK(message("missing") == "safetensors: " + at("missing") + ": no tensor 'n', expected one among the 1");
-  CHECK(message("extra") == "safetensors: " + at("extra") + ": tensor 'head': no tensor of that name in " + at("base") +
+  CHECK(message("extra") == "model_files: " + at("extra") + ": tensor 'head': no tensor of that name in " + at("base") +
                                 ", expected the same tensors in each file");
-  CHECK(message("integer") == "safetensors: " + at("integer") + ": tensor 'n': other integers than in " + at("base") +
+  CHECK(message("integer") == "model_files: " + at("integer") + ": tensor 'n': other integers than in " + at("base") +
                                   ", expected the same, or to be told to copy those of the base");
   CHECK_THROWS_AS(model_files(folder / "base", {}), value_error);
   CHECK_THROWS_AS(model_files(folder / "base", {folder / "nothing"}), format_error);

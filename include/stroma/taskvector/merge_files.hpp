@@ -79,20 +79,20 @@ class model_files {
       if (is_copied(expected.name)) continue;
       const stored_tensor& found = file.at(expected.name);
       if (found.shape != expected.shape)
-        detail::refuse_tensor(file.file(), found.name, "shape " + detail::shape_text(found.shape),
+        detail::refuse_tensor("model_files", file.file(), found.name, "shape " + detail::shape_text(found.shape),
                               detail::shape_text(expected.shape) + " (as in " + reference().file() + ")");
       if (found.type != expected.type)
-        detail::refuse_tensor(file.file(), found.name, "dtype " + std::string(type_name(found.type)),
+        detail::refuse_tensor("model_files", file.file(), found.name, "dtype " + std::string(type_name(found.type)),
                               std::string(type_name(expected.type)) + " (as in " + reference().file() + ")");
       const bool same = is_floating(found.type) || found.bytes.empty() ||
                         std::memcmp(found.bytes.data(), expected.bytes.data(), found.bytes.size()) == 0;
       if (!same && options_.integers == integer_tensors::refuse_different)
-        detail::refuse_tensor(file.file(), found.name, "other integers than in " + reference().file(),
+        detail::refuse_tensor("model_files", file.file(), found.name, "other integers than in " + reference().file(),
                               "the same, or to be told to copy those of the base");
     }
     for (const stored_tensor& found : file.tensors())
       if (!is_copied(found.name) && !reference().contains(found.name))
-        detail::refuse_tensor(file.file(), found.name, "no tensor of that name in " + reference().file(),
+        detail::refuse_tensor("model_files", file.file(), found.name, "no tensor of that name in " + reference().file(),
                               "the same tensors in each file");
   }
   void verify_base() {
