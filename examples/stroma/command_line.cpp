@@ -114,8 +114,7 @@ void add_predict(CLI::App& app) {
 
 void add_evaluate(CLI::App& app) {
   const auto o = std::make_shared<evaluate_options>();
-  CLI::App* command =
-      app.add_subcommand("evaluate", "Harrell's C-index of risk scores in a CSV table, by group and fold");
+  CLI::App* command = app.add_subcommand("evaluate", "How good the risk scores in a CSV table are, by group and fold");
   command->add_option("--table", o->table, "CSV file with a header, one row a patient")->required()->type_name("CSV");
   command->add_option("--time", o->time, "column: time to the event or to the last follow-up, 0 or more, any unit")
       ->required()
@@ -137,12 +136,22 @@ void add_evaluate(CLI::App& app) {
   CLI::Option* as_json =
       command->add_option("--json", o->json_file, "print JSON instead of a table, or write it to FILE");
   as_json->expected(0, 1)->type_name("[FILE]");
+  command
+      ->add_option("--plots", o->plots,
+                   "folder for a picture of each group: Kaplan-Meier curves of the halves by score (SVG)")
+      ->type_name("DIR");
   command->footer(
       "A pair of patients counts when one had the event and the other was followed longer (or was censored at that "
       "very time);\n"
-      "tied risks count one half. 0.5 is chance, 1 a perfect order.\n"
+      "tied risks count one half. 0.5 is chance, 1 a perfect order. Below, all folds of a group together: C by Harrell "
+      "and "
+      "by Uno with\n"
+      "95 % intervals; AUC at the quartiles of the event times; Brier score and calibration of the survival that Cox's "
+      "model of the\n"
+      "score in these rows predicts (scores are no probabilities); the log-rank test of the halves by score.\n"
       "JSON: {\"groups\": {NAME: {\"n\", \"events\", \"c_index_mean\", \"c_index_std\", \"c_index_pooled\", "
-      "\"folds\"}}}\n\n"
+      "\"folds\",\n"
+      "  \"judgement\": {\"harrell\", \"uno\", \"auc\", \"brier\", \"calibration\", \"median_split\"}}}}\n\n"
       "Example:\n  stroma evaluate --table run/risks.csv --time time --event event --score score --group cohort --fold "
       "fold");
   command->callback([o, as_json] {

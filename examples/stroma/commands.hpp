@@ -29,6 +29,7 @@ struct evaluate_options {
   bool censored = false;
   bool as_json = false;   ///< instead of a table
   std::string json_file;  ///< or into a file
+  std::string plots;      ///< folder for a picture of each group, or empty
 };
 void evaluate(const evaluate_options& options);
 

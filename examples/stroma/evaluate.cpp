@@ -1,5 +1,6 @@
-// stroma evaluate: the concordance index of risks in a table, by group and fold.
+// stroma evaluate: how good the risks in a table are, by group and fold.
 #include <cmath>
+#include <filesystem>
 #include <iostream>
 #include <map>
 #include <string>
@@ -10,6 +11,7 @@
 
 #include <stroma/adapt/std.hpp>
 #include <stroma/core/context.hpp>
+#include <stroma/io/atomic_file.hpp>
 #include <stroma/io/table.hpp>
 #include <stroma/survival/concordance.hpp>
 
@@ -118,6 +120,13 @@ json judge(const group& g, const evaluate_options& o, stroma::cpu_context& ctx) 
   return result;
 }
 
+/// A group's name without what a file's name cannot hold.
+std::string file_name(std::string name) {
+  for (char& c : name)
+    if (c == '/' || c == '\\' || c == ':' || static_cast<unsigned char>(c) < 32) c = '_';
+  return name.empty() || name[0] == '.' ? "_" + name : name;
+}
+
 void print_table(const json& groups) {
   std::size_t width = 5;
   for (const auto& [name, g] : groups.items()) width = std::max(width, name.size());
@@ -139,7 +148,14 @@ void print_table(const json& groups) {
 void evaluate(const evaluate_options& o) {
   stroma::cpu_context ctx;
   json groups = json::object();
-  for (const group& g : read_groups(o)) groups[g.name] = judge(g, o, ctx);
+  if (!o.plots.empty()) make_folder(o.plots);
+  for (const group& g : read_groups(o)) {
+    groups[g.name] = judge(g, o, ctx);
+    if (o.plots.empty()) continue;
+    stroma::atomic_file picture(std::filesystem::path(o.plots) / (file_name(g.name) + ".svg"), "evaluate");
+    picture.write(median_split_picture(ctx, g.name, g.all.score, g.all.time, g.all.event));
+    picture.commit();
+  }
   const json result = {{"groups", groups}};
   if (!o.json_file.empty()) write_json(o.json_file, result);
   if (o.as_json && o.json_file.empty()) std::cout << result.dump(2) << '\n';

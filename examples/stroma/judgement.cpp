@@ -9,6 +9,7 @@
 
 #include <stroma/adapt/std.hpp>
 #include <stroma/core/array.hpp>
+#include <stroma/report/survival_plot.hpp>
 #include <stroma/survival/baseline_hazard.hpp>
 #include <stroma/survival/brier_score.hpp>
 #include <stroma/survival/calibration.hpp>
@@ -189,6 +190,19 @@ std::vector<double> above_median(const std::vector<double>& score) {
 
 json judge_scores(stroma::cpu_context& ctx, const numbers& score, const numbers& time, const numbers& event) {
   return judged_scores(ctx, score, time, event).judge();
+}
+
+std::string median_split_picture(stroma::cpu_context& ctx, const std::string& title, const numbers& score,
+                                 const numbers& time, const numbers& event) {
+  const auto high = above_median(score);
+  const stroma::risk_order<> by_half(ctx, time, event, {.stratum = high}), all(ctx, time, event);
+  const stroma::kaplan_meier_curves curves(ctx, by_half, {.interval = stroma::curve_interval::log_log});
+  std::vector<stroma::plotted_group> groups;
+  for (index_t g = 0; g < curves.size(); ++g)
+    groups.push_back({curves[g], high[static_cast<std::size_t>(curves.patient(g))] > 0 ? "High risk" : "Low risk"});
+  stroma::survival_plot_options options{.title = title};
+  if (groups.size() == 2) options.p_value = stroma::log_rank(ctx, high, all).test.p_value;
+  return stroma::survival_plot(groups, options);
 }
 
 void print_judgement(std::ostream& out, const json& j) {

@@ -183,7 +183,7 @@ json summarise_method(const std::vector<judged>& results, const std::string& met
   return summary;
 }
 
-constexpr method_description static_steph{transfer_method::steph, "steph, static",
+constexpr method_description static_steph{transfer_method::steph, "steph-static",
                                           "STEPH as one encoder for all bags, mixed with mean coefficients"};
 
 void print_table(const json& methods) {

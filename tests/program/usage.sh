@@ -4,7 +4,7 @@
 
 expect 0 'simulate' --help
 expect 0 'stroma 0.' --version
-for command in simulate train predict evaluate merge; do
+for command in simulate train predict evaluate merge transfer cox concordance; do
   expect 0 'Example' "$command" --help
 done
 expect 2 ''
