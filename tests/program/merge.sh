@@ -9,7 +9,7 @@ train long 20
 base=short/rep0_fold0.safetensors
 merge() { expect 0 "$1" merge --base "$base" --models long/rep0_fold0.safetensors long/rep0_fold1.safetensors --copy input. --quiet --out "$2" --method $3; }
 
-for method in average task-arithmetic ties dare della breadcrumbs; do
+for method in average task-arithmetic ties dare della breadcrumbs slerp model-stock iso-c iso-cts tsv; do
   merge 'written: ' "$method.safetensors" "$method"
   check "$method: threads change nothing" "$program" merge --base "$base" --models long/rep0_fold0.safetensors long/rep0_fold1.safetensors \
     --copy input. --quiet --threads 3 --method "$method" --out again.safetensors >output
@@ -28,6 +28,11 @@ check 'scale 0 is the base' cmp zero.safetensors "$base"
 expect 0 'of 1 models' merge --models "$base" --method average --out one.safetensors --quiet
 check 'the average of one is itself' cmp one.safetensors "$base"
 expect 0 'pass 1 ' merge --base "$base" --models long/rep0_fold0.safetensors --method ties --out one.safetensors
+
+expect 0 'written' merge --models long/rep0_fold0.safetensors long/rep0_fold1.safetensors --method slerp --share 1 --copy input. --scope model --out one.safetensors --quiet
+expect 1 'importance[0]' merge --models long/rep0_fold0.safetensors --importance long/rep0_fold0.safetensors --method fisher --out never.safetensors --quiet
+expect 2 '--importance' merge --models long/rep0_fold0.safetensors --method fisher --out d.safetensors
+expect 2 '--models' merge --models long/rep0_fold0.safetensors --method slerp --out d.safetensors
 
 # A dry run verifies and writes nothing.
 expect 0 'nothing written' merge --base "$base" --models long/rep0_fold0.safetensors --method ties --dry-run
