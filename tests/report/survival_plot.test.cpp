@@ -371,6 +371,19 @@ TEST_CASE("survival_plot: small p; many groups; bad arguments") {
   const auto curves = two_arms(ctx);
   const std::vector<std::string> names{"a", "b"}, one{"a"};
   CHECK(survival_plot(curves, names, {.p_value = 1e-30}).find(">Log-rank p &lt; 0.0001<") != std::string::npos);
+  const auto place = [&](const kaplan_meier_curves<>& of) {
+    const xml_reader xml(survival_plot(std::vector<plotted_group>{{of[0], "a"}}, {.p_value = 0.5}));
+    for (const auto& e : xml.elements)
+      if (e.text == "Log-rank p = 0.5") return point{e.number("x"), e.number("y")};
+    return point{};
+  };
+  const std::vector<double> early{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 100},
+      late{89, 90, 91, 92, 93, 94, 95, 96, 97, 98, 99, 100};
+  const std::vector<int> deaths(12, 1);
+  const point beside = place({ctx, risk_order<>(ctx, early, deaths)}),
+              below = place({ctx, risk_order<>(ctx, late, deaths)});
+  CHECK(below.x < beside.x);  // out of the curve's way
+  CHECK(below.y > beside.y);
   const std::vector<plotted_group> many(20, {curves[0], "a group with a longer name"});
   const xml_reader xml(survival_plot(many));
   std::map<std::pair<std::string, std::string>, int> looks;

@@ -233,9 +233,15 @@ class survival_picture {
     out_("\"/>\n");
   }
 
+  /// In the lower left corner, or in the upper right one where a curve comes so low.
   void p_value(double p) {
-    const std::string shown = p < 0.0001 ? "&lt; 0.0001" : "= " + short_number(p, p < 0.1 ? 2 : 3);
-    text(left_ + 14, bottom() - 14, "Log-rank p " + shown);
+    const std::string shown = "Log-rank p " + (p < 0.0001 ? "&lt; 0.0001" : "= " + short_number(p, p < 0.1 ? 2 : 3));
+    const double reach = last_time_ * std::min(1.0, (24 + text_width(shown.size())) / options_.plot_width);
+    const double level = (20 + font_size) / options_.plot_height;
+    const bool free = std::all_of(groups_.begin(), groups_.end(),
+                                  [&](const plotted_group& g) { return survival_at(g.curve, reach) > level; });
+    if (free) text(left_ + 14, bottom() - 14, shown);
+    else text(left_ + options_.plot_width - 8, top_ + 16, shown, " text-anchor=\"end\"");
   }
   void table() {
     double at = bottom() + 66;
