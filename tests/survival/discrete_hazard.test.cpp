@@ -11,6 +11,7 @@
 #include "support/shared.hpp"
 #include "survival/cohort.hpp"
 #include "survival/discrete.hpp"
+#include "survival/discrete_golden.hpp"
 
 using namespace stroma;
 
@@ -84,6 +85,16 @@ TEST_CASE_TEMPLATE("discrete_hazard: the definition", T, double, float) {
         CHECK(std::abs(static_cast<double>(discrete_hazard(ctx, c.logits(), c.bin, c.event, {.alpha = alpha}) -
                                            expected / static_cast<long double>(rows))) < scale);
       }
+}
+
+TEST_CASE("discrete_hazard: the golden definition, row by row") {
+  cpu_context ctx;
+  check_golden_rows(
+      "logistic_hazard_nll", "logistic_hazard_grad",
+      [&](const golden_row& row) { return discrete_hazard(ctx, row.logit, row.bin, row.event); },
+      [&](const golden_row& row, const double* seed, const matrix_view<double>& d) {
+        discrete_hazard_backward(ctx, row.logit, row.bin, row.event, seed, d);
+      });
 }
 
 TEST_CASE("discrete_hazard: gradient by central differences, added to what is there") {
@@ -177,29 +188,26 @@ TEST_CASE("discrete_hazard: refuses what does not fit") {
   CHECK(std::isnan(discrete_hazard(ctx, logit, bin, event, {.check_values = false})));
 }
 
-TEST_CASE_TEMPLATE("survival_curve, expected_lifetime_risk", T, double, float) {
+TEST_CASE_TEMPLATE("discrete_hazard_survival: products of what is left", T, double, float) {
   cpu_context ctx;
   const double eps = 16 * static_cast<double>(std::numeric_limits<T>::epsilon());
   auto c = random_discrete<T>(33, 7, 5);
   c.logit[0] = T(1e4);
   c.logit[7] = T(-1e4);
   array<T, 2> curve(33, 7);
-  std::vector<T> risk(33);
-  survival_curve(ctx, c.logits(), curve);
-  expected_lifetime_risk(ctx, c.logits(), risk);
+  discrete_hazard_survival(ctx, c.logits(), curve);
   for (std::size_t r = 0; r < 33; ++r) {
-    double survived = 1, lifetime = 0;
+    double survived = 1;
     for (int k = 0; k < 7; ++k) {
       survived *= 1 / (1 + std::exp(static_cast<double>(c.at(r, k))));
-      lifetime += survived;
       CHECK(std::abs(curve(static_cast<index_t>(r), k) - survived) < eps);
     }
-    CHECK(std::abs(risk[r] + lifetime) < 7 * eps);
   }
   CHECK(curve(0, 6) == T(0));
   CHECK(curve(1, 0) == T(1));
-  CHECK(message_of<shape_error>([&] { survival_curve(ctx, c.logits(), array<T, 2>(33, 6)); }) ==
-        "survival_curve: survival: shape 33 x 6, expected 33 x 7");
-  CHECK(message_of<shape_error>([&] { expected_lifetime_risk(ctx, c.logits(), std::vector<T>(3)); }) ==
-        "expected_lifetime_risk: risk: length 3, expected 33 (the rows of logit)");
+  const matrix_view<T> in_place(c.logit.data(), 33, 7);
+  discrete_hazard_survival(ctx, in_place, in_place);
+  CHECK(std::equal(curve.begin(), curve.end(), c.logit.begin()));
+  CHECK(message_of<shape_error>([&] { discrete_hazard_survival(ctx, c.logits(), array<T, 2>(33, 6)); }) ==
+        "discrete_hazard_survival: survival: shape 33 x 6, expected 33 x 7");
 }

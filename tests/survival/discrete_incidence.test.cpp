@@ -11,20 +11,36 @@
 #include "support/shared.hpp"
 #include "survival/cohort.hpp"
 #include "survival/discrete.hpp"
+#include "survival/discrete_golden.hpp"
 
 using namespace stroma;
 
 namespace {
 
+constexpr incidence_model all_models[] = {incidence_model::bounded, incidence_model::pmf, incidence_model::mtlr};
+
+/// exp of the terms of a row's softmax, the last for those who outlive all bins.
 template <class T>
-long double oracle(const discrete_cohort<T>& c, double alpha) {
+std::vector<long double> chances(const discrete_cohort<T>& c, std::size_t r, incidence_model model) {
+  std::vector<long double> e;
+  for (int k = 0; k < c.bins; ++k) {
+    long double term = c.at(r, k);
+    for (int l = k + 1; l < c.bins && model == incidence_model::mtlr; ++l) term += static_cast<long double>(c.at(r, l));
+    e.push_back(std::exp(term));
+  }
+  e.push_back(model == incidence_model::bounded ? 0 : 1);
+  return e;
+}
+
+template <class T>
+long double oracle(const discrete_cohort<T>& c, double alpha, incidence_model model) {
   long double sum = 0;
   for (std::size_t r = 0; r < c.bin.size(); ++r) {
+    const auto e = chances(c, r, model);
     long double all = 0, inside = 0;
-    for (int k = 0; k < c.bins; ++k) {
-      const long double e = std::exp(static_cast<long double>(c.at(r, k)));
-      all += e;
-      if (c.event[r] != 0 ? k == c.bin[r] : k > c.bin[r]) inside += e;
+    for (int k = 0; k <= c.bins; ++k) {
+      all += e[static_cast<std::size_t>(k)];
+      if (c.event[r] != 0 ? k == c.bin[r] : k > c.bin[r]) inside += e[static_cast<std::size_t>(k)];
     }
     const long double p = inside == 0 ? 1e-7L : inside / all;
     sum -= (c.event[r] != 0 ? 1 : 1 - static_cast<long double>(alpha)) * std::log(p);
@@ -53,44 +69,133 @@ TEST_CASE_TEMPLATE("discrete_incidence: the definition", T, double, float) {
   cpu_context ctx;
   for (const std::size_t rows : {1u, 31u, 32u, 33u, 1025u})
     for (const int bins : {1, 4, 32})
-      for (const double alpha : {0.0, 0.3, 1.0}) {
-        const auto c = random_discrete<T>(rows, bins, static_cast<unsigned>(rows));
-        const long double expected = oracle(c, alpha);
-        // The result is rounded to T, the sum of its rows in double.
-        const double scale = static_cast<double>(std::max(expected, 1.0L)) *
-                             (8.0 * std::numeric_limits<T>::epsilon() + static_cast<double>(rows) * 2.3e-16);
-        CHECK(std::abs(static_cast<double>(
-                  discrete_incidence(ctx, c.logits(), c.bin, c.event, {.alpha = alpha, .reduce = reduction::sum}) -
-                  expected)) < scale);
-        CHECK(std::abs(static_cast<double>(discrete_incidence(ctx, c.logits(), c.bin, c.event, {.alpha = alpha}) -
-                                           expected / static_cast<long double>(rows))) < scale);
+      for (const double alpha : {0.0, 0.3, 1.0})
+        for (const auto model : all_models) {
+          const auto c = random_discrete<T>(rows, bins, static_cast<unsigned>(rows));
+          const long double expected = oracle(c, alpha, model);
+          // The result is rounded to T, the sums of its rows and of their terms, up to 4 a bin, in double.
+          const double scale = static_cast<double>(std::max(expected, 1.0L)) *
+                               (8.0 * std::numeric_limits<T>::epsilon() + static_cast<double>(rows) * 2.3e-16 +
+                                4.0 * bins * bins * 2.3e-16);
+          const auto found = [&](reduction reduce) {
+            return discrete_incidence(ctx, c.logits(), c.bin, c.event,
+                                      {.model = model, .alpha = alpha, .reduce = reduce});
+          };
+          CHECK(std::abs(static_cast<double>(found(reduction::sum) - expected)) < scale);
+          CHECK(std::abs(static_cast<double>(found(reduction::mean) - expected / static_cast<long double>(rows))) <
+                scale);
+        }
+}
+
+TEST_CASE("discrete_incidence: the golden definitions of PMF and MTLR, row by row") {
+  cpu_context ctx;
+  for (const auto model : {incidence_model::pmf, incidence_model::mtlr}) {
+    const discrete_incidence_options options{.model = model};
+    const bool pmf = model == incidence_model::pmf;
+    check_golden_rows(
+        pmf ? "pmf_nll" : "mtlr_nll", pmf ? "pmf_grad" : nullptr,
+        [&](const golden_row& row) { return discrete_incidence(ctx, row.logit, row.bin, row.event, options); },
+        [&](const golden_row& row, const double* seed, const matrix_view<double>& d) {
+          discrete_incidence_backward(ctx, row.logit, row.bin, row.event, seed, d, options);
+        });
+  }
+}
+
+TEST_CASE("discrete_incidence: PMF is the bounded model with one bin more, of logit 0") {
+  cpu_context ctx;
+  const auto c = random_discrete<double>(60, 6, 8);
+  array<double, 2> wider(60, 7), d_wider(60, 7), d(60, 6);
+  for (index_t r = 0; r < 60; ++r)
+    for (int k = 0; k < 6; ++k) wider(r, k) = c.at(static_cast<std::size_t>(r), k);
+  const discrete_incidence_options pmf{.model = incidence_model::pmf, .alpha = 0.25};
+  CHECK(discrete_incidence(ctx, c.logits(), c.bin, c.event, pmf) ==
+        doctest::Approx(discrete_incidence(ctx, wider, c.bin, c.event, {.alpha = 0.25})).epsilon(1e-15));
+  const double seed = 1;
+  discrete_incidence_backward(ctx, c.logits(), c.bin, c.event, &seed, d, pmf);
+  discrete_incidence_backward(ctx, wider, c.bin, c.event, &seed, d_wider, {.alpha = 0.25});
+  for (index_t r = 0; r < 60; ++r)
+    for (index_t k = 0; k < 6; ++k) CHECK(std::abs(d(r, k) - d_wider(r, k)) < 1e-17);
+}
+
+TEST_CASE_TEMPLATE("discrete_incidence_survival: what is left after each bin", T, double, float) {
+  cpu_context ctx;
+  auto c = random_discrete<T>(33, 7, 5);
+  for (const auto model : all_models) {
+    array<T, 2> curve(33, 7);
+    discrete_incidence_survival(ctx, c.logits(), model, curve);
+    for (std::size_t r = 0; r < 33; ++r) {
+      const auto e = chances(c, r, model);
+      long double all = 0, later = e[7];
+      for (const auto x : e) all += x;
+      for (int k = 7; k-- > 0; later += e[static_cast<std::size_t>(k)])
+        CHECK(std::abs(static_cast<double>(curve(static_cast<index_t>(r), k) - later / all)) <
+              32 * static_cast<double>(std::numeric_limits<T>::epsilon()));
+    }
+    auto copy = c.logit;
+    const matrix_view<T> in_place(copy.data(), 33, 7);
+    discrete_incidence_survival(ctx, in_place, model, in_place);
+    CHECK(std::equal(curve.begin(), curve.end(), copy.begin()));
+  }
+  CHECK(message_of<shape_error>([&] {
+          discrete_incidence_survival(ctx, c.logits(), incidence_model::pmf, array<T, 2>(33, 6));
+        }) == "discrete_incidence_survival: survival: shape 33 x 6, expected 33 x 7");
+}
+
+TEST_CASE("discrete_incidence: logits of 700, one bin, the last bin, in every model") {
+  cpu_context ctx;
+  for (const auto model : all_models)
+    for (const double size : {700.0, -700.0})
+      for (const int bins : {1, 2, 5}) {
+        discrete_cohort<double> c;
+        c.bins = bins;
+        for (int r = 0; r < 4; ++r) {
+          c.bin.push_back(r < 2 ? 0 : bins - 1);
+          c.event.push_back(static_cast<std::uint8_t>(r % 2));
+          for (int k = 0; k < bins; ++k) c.logit.push_back(k == r ? -size : size);
+        }
+        const discrete_incidence_options options{.model = model, .reduce = reduction::sum};
+        const double found = discrete_incidence(ctx, c.logits(), c.bin, c.event, options);
+        const auto expected = static_cast<double>(oracle(c, 0, model));
+        CHECK(std::abs(found - expected) <= 64 * 2.3e-16 * 700 * bins * std::max(1.0, expected));
+        std::vector<double> gradient(c.logit.size());
+        const double seed = 1;
+        discrete_incidence_backward(ctx, c.logits(), c.bin, c.event, &seed,
+                                    matrix_view<double>(gradient.data(), 4, bins), options);
+        const auto f = [&](const std::vector<double>& z) {
+          return discrete_incidence(ctx, matrix_view<const double>(z.data(), 4, bins), c.bin, c.event, options);
+        };
+        CHECK(gradient_error(f, c.logit, gradient) < gradient_tolerance * 700 * bins);
       }
 }
 
-TEST_CASE("discrete_incidence: gradient by central differences, sums to 0 in each row, shifts change nothing") {
+TEST_CASE(
+    "discrete_incidence: gradient by central differences; bounded, it sums to 0 in each row and shifts change "
+    "nothing") {
   cpu_context ctx;
   auto c = random_discrete<double>(9, 5, 3);
   for (double& z : c.logit) z = std::round(z * 8) / 8;
-  for (const reduction reduce : {reduction::sum, reduction::mean}) {
-    const discrete_incidence_options options{.alpha = 0.4, .reduce = reduce};
-    std::vector<double> gradient(45), moved(45);
-    const double seed = 1;
-    discrete_incidence_backward(ctx, c.logits(), c.bin, c.event, &seed, matrix_view<double>(gradient.data(), 9, 5),
-                                options);
-    const auto f = [&](const std::vector<double>& z) {
-      return discrete_incidence(ctx, matrix_view<const double>(z.data(), 9, 5), c.bin, c.event, options);
-    };
-    CHECK(gradient_error(f, c.logit, gradient) < gradient_tolerance);
-    auto far_away = c;
-    for (double& z : far_away.logit) z += 8192;
-    CHECK(discrete_incidence(ctx, far_away.logits(), c.bin, c.event, options) ==
-          doctest::Approx(f(c.logit)).epsilon(1e-11));
-    for (std::size_t r = 0; r < 9; ++r) {
-      double sum = 0;
-      for (std::size_t k = 0; k < 5; ++k) sum += gradient[r * 5 + k];
-      CHECK(std::abs(sum) < 1e-15);
+  for (const auto model : all_models)
+    for (const reduction reduce : {reduction::sum, reduction::mean}) {
+      const discrete_incidence_options options{.model = model, .alpha = 0.4, .reduce = reduce};
+      std::vector<double> gradient(45);
+      const double seed = 1;
+      discrete_incidence_backward(ctx, c.logits(), c.bin, c.event, &seed, matrix_view<double>(gradient.data(), 9, 5),
+                                  options);
+      const auto f = [&](const std::vector<double>& z) {
+        return discrete_incidence(ctx, matrix_view<const double>(z.data(), 9, 5), c.bin, c.event, options);
+      };
+      CHECK(gradient_error(f, c.logit, gradient) < gradient_tolerance);
+      if (model != incidence_model::bounded) continue;
+      auto far_away = c;
+      for (double& z : far_away.logit) z += 8192;
+      CHECK(discrete_incidence(ctx, far_away.logits(), c.bin, c.event, options) ==
+            doctest::Approx(f(c.logit)).epsilon(1e-11));
+      for (std::size_t r = 0; r < 9; ++r) {
+        double sum = 0;
+        for (std::size_t k = 0; k < 5; ++k) sum += gradient[r * 5 + k];
+        CHECK(std::abs(sum) < 1e-15);
+      }
     }
-  }
 }
 
 TEST_CASE_TEMPLATE("discrete_incidence: logits of 1e4 either way", T, double, float) {

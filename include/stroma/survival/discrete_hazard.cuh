@@ -44,20 +44,6 @@ struct hazard_curves {
     }
   }
 };
-template <class T>
-struct hazard_risks {
-  matrix_view<const T, device_space> logit;
-  vector_view<T, device_space> out;
-  __device__ void operator()(index_t r) const {
-    double cumulative = 0, lifetime = 0;
-    for (index_t k = 0; k < logit.cols; ++k) {
-      cumulative += softplus(static_cast<double>(logit(r, k)));
-      lifetime += std::exp(-cumulative);
-    }
-    out[r] = static_cast<T>(-lifetime);
-  }
-};
-
 template <>
 struct discrete_hazard_kernel<backend::cuda> {
   template <class T, class Bins, class Events>
@@ -79,10 +65,6 @@ struct discrete_hazard_kernel<backend::cuda> {
   template <class T>
   static void curve(cuda_context& ctx, matrix_view<const T, device_space> logit, matrix_view<T, device_space> out) {
     each(ctx, logit.rows, hazard_curves<T>{logit, out});
-  }
-  template <class T>
-  static void risk(cuda_context& ctx, matrix_view<const T, device_space> logit, vector_view<T, device_space> out) {
-    each(ctx, logit.rows, hazard_risks<T>{logit, out});
   }
 };
 

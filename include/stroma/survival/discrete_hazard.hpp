@@ -72,43 +72,23 @@ struct discrete_hazard_kernel {
     }
   }
 
-  /// visit(row, bin, survival at the end of the bin)
-  template <class T, class Visit>
-  static void survival(cpu_context&, matrix_view<const T> logit, Visit&& visit) {
+  template <class T>
+  static void curve(cpu_context&, matrix_view<const T> logit, matrix_view<T> out) {
     for (index_t r = 0; r < logit.rows; ++r) {
       double cumulative = 0;
       for (index_t k = 0; k < logit.cols; ++k) {
         cumulative += softplus(static_cast<double>(logit(r, k)));
-        visit(r, k, std::exp(-cumulative));
+        out(r, k) = static_cast<T>(std::exp(-cumulative));
       }
-    }
-  }
-  template <class T>
-  static void curve(cpu_context& ctx, matrix_view<const T> logit, matrix_view<T> out) {
-    survival(ctx, logit, [&](index_t r, index_t k, double s) { out(r, k) = static_cast<T>(s); });
-  }
-  template <class T>
-  static void risk(cpu_context& ctx, matrix_view<const T> logit, vector_view<T> out) {
-    double lifetime = 0;
-    for (index_t r = 0; r < logit.rows; ++r) {
-      lifetime = 0;
-      survival(ctx, logit.middle_rows(r, 1), [&](index_t, index_t, double s) { lifetime += s; });
-      out[r] = static_cast<T>(-lifetime);
     }
   }
 };
 
 template <class Context, class T, class Space, class Bins, class Events>
-void check_discrete(Context& ctx, std::string_view name, matrix_view<const T, Space> logit, const Bins& bin,
-                    const Events& event, double alpha, bool check_values) {
-  using checks = value_checks<typename Context::backend>;
-  check::length(name, "bin", bin.size, logit.rows, "the rows of logit");
-  check::length(name, "event", event.size, logit.rows, "the rows of logit");
-  check::in_range(name, "alpha", alpha, 0.0, 1.0);
-  if (!check_values) return;
-  checks::finite(ctx, name, "logit", logit);
-  checks::labels(ctx, name, "bin", bin, logit.cols);
-  checks::event_flags(ctx, name, "event", event);
+void check_hazard(Context& ctx, std::string_view name, matrix_view<const T, Space> logit, const Bins& bin,
+                  const Events& event, const discrete_hazard_options& options) {
+  check::in_range(name, "alpha", options.alpha, 0.0, 1.0);
+  check_binned(ctx, name, logit, bin, event, options.check_values);
 }
 
 }  // namespace detail
@@ -131,7 +111,7 @@ void discrete_hazard(Context& ctx, const Logits& logit, const Bins& bin, const E
   const auto z = as_const_view(logit);
   const auto b = as_const_view(bin);
   const auto e = as_const_view(event);
-  detail::check_discrete(ctx, "discrete_hazard", z, b, e, options.alpha, options.check_values);
+  detail::check_hazard(ctx, "discrete_hazard", z, b, e, options);
   detail::discrete_hazard_kernel<typename Context::backend>::forward(ctx, z, b, e, value, options);
 }
 
@@ -158,7 +138,7 @@ void discrete_hazard_backward(Context& ctx, const Logits& logit, const Bins& bin
   const auto b = as_const_view(bin);
   const auto e = as_const_view(event);
   const matrix_view<scalar_of<Logits>, typename Context::space> d = as_view(d_logit);
-  detail::check_discrete(ctx, name, z, b, e, options.alpha, options.check_values);
+  detail::check_hazard(ctx, name, z, b, e, options);
   check::shape(name, "d_logit", d, z.rows, z.cols);
   detail::discrete_hazard_kernel<typename Context::backend>::backward(ctx, z, b, e, d_value, d, options);
 }
@@ -184,23 +164,11 @@ node discrete_hazard(graph<T, Backend>& g, node logit, const Bins& bin, const Ev
 /// Cost: O(B bins).   @throws shape_error
 template <execution_context Context, matrix_like Logits, matrix_like Curves>
   requires same_space<Context, Logits, Curves>
-void survival_curve(Context& ctx, const Logits& logit, Curves&& survival) {
+void discrete_hazard_survival(Context& ctx, const Logits& logit, Curves&& survival) {
   const auto z = as_const_view(logit);
   const matrix_view<scalar_of<Logits>, typename Context::space> s = as_view(survival);
-  check::shape("survival_curve", "survival", s, z.rows, z.cols);
+  check::shape("discrete_hazard_survival", "survival", s, z.rows, z.cols);
   detail::discrete_hazard_kernel<typename Context::backend>::curve(ctx, z, s);
-}
-
-/// Minus the expected lifetime in bins, - sum over k of S_k: a risk, larger is worse, in -bins .. 0.
-/// @param logit [B, bins]   @param risk [B], overwritten
-/// Cost: O(B bins).   @throws shape_error
-template <execution_context Context, matrix_like Logits, vector_like Risks>
-  requires same_space<Context, Logits, Risks>
-void expected_lifetime_risk(Context& ctx, const Logits& logit, Risks&& risk) {
-  const auto z = as_const_view(logit);
-  const vector_view<scalar_of<Logits>, typename Context::space> r = as_view(risk);
-  check::length("expected_lifetime_risk", "risk", r.size, z.rows, "the rows of logit");
-  detail::discrete_hazard_kernel<typename Context::backend>::risk(ctx, z, r);
 }
 
 }  // namespace stroma

@@ -10,11 +10,11 @@ struct incidence_rows {
   matrix_view<const T, device_space> logit;
   vector_view<const Bins, device_space> bin;
   vector_view<const Events, device_space> event;
-  double alpha, beyond_last_bin;
+  discrete_incidence_options options;
   __device__ incidence_row<T, device_space> at(index_t r) const {
-    return {logit.row(r), clamped_label(bin[r], logit.cols), event[r] != Events(0), alpha};
+    return {{logit.row(r), options.model}, clamped_label(bin[r], logit.cols), event[r] != Events(0), options.alpha};
   }
-  __device__ double operator()(index_t r) const { return at(r).loss(beyond_last_bin); }
+  __device__ double operator()(index_t r) const { return at(r).loss(options.beyond_last_bin); }
 };
 template <class T, class Bins, class Events>
 struct add_incidence_derivatives {
@@ -23,10 +23,18 @@ struct add_incidence_derivatives {
   double scale;
   matrix_view<T, device_space> d_logit;
   __device__ void operator()(index_t r) const {
-    const auto row = rows.at(r);
-    if (row.constant()) return;
-    const double factor = row.factor(static_cast<double>(*d_value) * scale);
-    for (index_t k = 0; k < d_logit.cols; ++k) d_logit(r, k) += static_cast<T>(row.derivative(factor, k));
+    rows.at(r).differentiate(static_cast<double>(*d_value) * scale,
+                             [&](index_t k, double d) { d_logit(r, k) += static_cast<T>(d); });
+  }
+};
+template <class T>
+struct incidence_curves {
+  matrix_view<const T, device_space> logit;
+  incidence_model model;
+  matrix_view<T, device_space> out;
+  __device__ void operator()(index_t r) const {
+    incidence_terms<T, device_space>{logit.row(r), model}.for_each_survival(
+        [&](index_t k, double s) { out(r, k) = static_cast<T>(s); });
   }
 };
 
@@ -36,8 +44,7 @@ struct discrete_incidence_kernel<backend::cuda> {
   static void forward(cuda_context& ctx, matrix_view<const T, device_space> logit,
                       vector_view<const Bins, device_space> bin, vector_view<const Events, device_space> event,
                       T* value, const discrete_incidence_options& options) {
-    sum_each(ctx, logit.rows,
-             incidence_rows<T, Bins, Events>{logit, bin, event, options.alpha, options.beyond_last_bin},
+    sum_each(ctx, logit.rows, incidence_rows<T, Bins, Events>{logit, bin, event, options},
              scaled_into<T>{reduction_scale(options.reduce, logit.rows), value});
   }
   template <class T, class Bins, class Events>
@@ -46,10 +53,13 @@ struct discrete_incidence_kernel<backend::cuda> {
                        const T* d_value, matrix_view<T, device_space> d_logit,
                        const discrete_incidence_options& options) {
     each(ctx, logit.rows,
-         add_incidence_derivatives<T, Bins, Events>{{logit, bin, event, options.alpha, options.beyond_last_bin},
-                                                    d_value,
-                                                    reduction_scale(options.reduce, logit.rows),
-                                                    d_logit});
+         add_incidence_derivatives<T, Bins, Events>{
+             {logit, bin, event, options}, d_value, reduction_scale(options.reduce, logit.rows), d_logit});
+  }
+  template <class T>
+  static void curve(cuda_context& ctx, matrix_view<const T, device_space> logit, incidence_model model,
+                    matrix_view<T, device_space> out) {
+    each(ctx, logit.rows, incidence_curves<T>{logit, model, out});
   }
 };
 

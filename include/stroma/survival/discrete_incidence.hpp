@@ -8,52 +8,98 @@
 
 namespace stroma {
 
+/// How logits become the chances p_k to die in bin k.
+enum class incidence_model {
+  bounded,  ///< softmax over the bins: nobody outlives the last (SurvIFMLE of STEPH)
+  pmf,      ///< softmax over the bins and one more, of logit 0, for those who outlive the last
+  mtlr      ///< the same of sums, logit_k + .. + logit_last: multi-task logistic regression
+};
+
 struct discrete_incidence_options {
+  incidence_model model = incidence_model::bounded;
   double alpha = 0;                    ///< 0 to 1: how much of the censored patients' loss is left out
-  double beyond_last_bin = 1e-7;       ///< above 0: chance of outliving the last bin, for which softmax has no room
+  double beyond_last_bin = 1e-7;       ///< above 0: chance of outliving the last bin where the model has no room for it
   reduction reduce = reduction::mean;  ///< mean: over the patients
   bool check_values = true;            ///< finite logits, bins on the scale, events 0 or 1
 };
 
 namespace detail {
 
+/// A row's logits as the terms of a softmax, seen from the last bin to the first.
+template <class T, class Space>
+struct incidence_terms {
+  vector_view<const T, Space> logit;
+  incidence_model model;
+
+  [[nodiscard]] STROMA_HOST_DEVICE bool open() const { return model != incidence_model::bounded; }
+  /// visit(bin, term); after the last bin comes, or rather before it, that of those who outlive it.
+  template <class Visit>
+  STROMA_HOST_DEVICE void for_each(Visit&& visit) const {
+    if (open()) visit(logit.size, 0.0);
+    double sum = 0;
+    for (index_t k = logit.size; k-- > 0;) {
+      const auto x = static_cast<double>(logit[k]);
+      sum = model == incidence_model::mtlr ? sum + x : x;
+      visit(k, sum);
+    }
+  }
+  /// log of the sum of exp(term) over the bins that `counts` admits.
+  template <class Counts>
+  [[nodiscard]] STROMA_HOST_DEVICE double log_sum(const Counts& counts) const {
+    double high = -HUGE_VAL, sum = 0;
+    for_each([&](index_t k, double x) { high = counts(k) && high < x ? x : high; });
+    for_each([&](index_t k, double x) { sum += counts(k) ? std::exp(x - high) : 0; });
+    return sum > 0 ? high + std::log(sum) : -HUGE_VAL;
+  }
+  /// visit(k, S_k): the chance to outlive a bin, from the last bin to the first.
+  template <class Visit>
+  STROMA_HOST_DEVICE void for_each_survival(Visit&& visit) const {
+    const double all = log_sum([](index_t) { return true; });
+    double later = 0;
+    for_each([&](index_t k, double x) {
+      if (k < logit.size) visit(k, later);
+      later += std::exp(x - all);
+    });
+  }
+};
+
 /// A row's bins in two parts: [first, last) can be the bin of death, the others cannot. Its loss is
 /// -log P(inside) = softplus(outside - inside), each the log of a sum of exp, so nothing cancels.
 template <class T, class Space>
 struct incidence_row {
-  vector_view<const T, Space> logit;
+  incidence_terms<T, Space> terms;
   index_t first, last;
   double share;  ///< of its loss that counts
   double inside, outside;
 
-  STROMA_HOST_DEVICE incidence_row(vector_view<const T, Space> z, index_t bin, bool died, double alpha)
-      : logit(z), first(died ? bin : bin + 1), last(died ? bin + 1 : z.size), share(died ? 1 : 1 - alpha) {
-    const double none = -HUGE_VAL;
-    double high_in = none, high_out = none, in = 0, out = 0;
-    for (index_t k = 0; k < z.size; ++k) {
-      double& high = is_inside(k) ? high_in : high_out;
-      const auto x = static_cast<double>(z[k]);
-      high = high < x ? x : high;
-    }
-    for (index_t k = 0; k < z.size; ++k)
-      (is_inside(k) ? in : out) += std::exp(static_cast<double>(z[k]) - (is_inside(k) ? high_in : high_out));
-    inside = in > 0 ? high_in + std::log(in) : none;
-    outside = out > 0 ? high_out + std::log(out) : none;
+  STROMA_HOST_DEVICE incidence_row(const incidence_terms<T, Space>& t, index_t bin, bool died, double alpha)
+      : terms(t),
+        first(died ? bin : bin + 1),
+        last(died ? bin + 1 : t.logit.size + (t.open() ? 1 : 0)),
+        share(died ? 1 : 1 - alpha) {
+    inside = terms.log_sum([this](index_t k) { return is_inside(k); });
+    outside = terms.log_sum([this](index_t k) { return !is_inside(k); });
   }
   [[nodiscard]] STROMA_HOST_DEVICE bool is_inside(index_t k) const { return k >= first && k < last; }
-  /// Censored in the last bin.
+  /// Censored in the last bin, and none after it.
   [[nodiscard]] STROMA_HOST_DEVICE bool constant() const { return first == last; }
 
   [[nodiscard]] STROMA_HOST_DEVICE double loss(double beyond_last_bin) const {
     return share * (constant() ? -std::log(beyond_last_bin) : softplus(outside - inside));
   }
-  /// seed times the derivative in bin k is factor times this; not of a constant.
-  [[nodiscard]] STROMA_HOST_DEVICE double factor(double seed) const {
-    return seed * share * logistic(outside - inside);
-  }
-  [[nodiscard]] STROMA_HOST_DEVICE double derivative(double factor, index_t k) const {
-    const double part = std::exp(static_cast<double>(logit[k]) - (is_inside(k) ? inside : outside));
-    return is_inside(k) ? -factor * part : factor * part;
+  /// add(k, seed times the derivative in logit k). That in the terms sums to 0 over the bins and the one beyond them,
+  /// so a logit that is in the terms until its own bin has minus the sum over those after it.
+  template <class Add>
+  STROMA_HOST_DEVICE void differentiate(double seed, Add&& add) const {
+    if (constant()) return;
+    const double factor = seed * share * logistic(outside - inside);
+    double later = 0;
+    terms.for_each([&](index_t k, double x) {
+      const double part = std::exp(x - (is_inside(k) ? inside : outside));
+      const double d_term = is_inside(k) ? -factor * part : factor * part;
+      if (k < terms.logit.size) add(k, terms.model == incidence_model::mtlr ? -later : d_term);
+      later += d_term;
+    });
   }
 };
 
@@ -66,7 +112,7 @@ struct discrete_incidence_kernel {
   static incidence_row<T, host_space> row_of(matrix_view<const T> logit, vector_view<const Bins> bin,
                                              vector_view<const Events> event, index_t r,
                                              const discrete_incidence_options& options) {
-    return {logit.row(r), static_cast<index_t>(bin[r]), event[r] != Events(0), options.alpha};
+    return {{logit.row(r), options.model}, static_cast<index_t>(bin[r]), event[r] != Events(0), options.alpha};
   }
 
   template <class T, class Bins, class Events>
@@ -83,42 +129,43 @@ struct discrete_incidence_kernel {
                        const discrete_incidence_options& options) {
     const double seed = static_cast<double>(*d_value) * reduction_scale(options.reduce, logit.rows);
     for (index_t r = 0; r < logit.rows; ++r) {
-      const auto row = row_of(logit, bin, event, r, options);
-      if (row.constant()) continue;
-      const double factor = row.factor(seed);
-      for (index_t k = 0; k < logit.cols; ++k) d_logit(r, k) += static_cast<T>(row.derivative(factor, k));
+      row_of(logit, bin, event, r, options).differentiate(seed, [&](index_t k, double d) {
+        d_logit(r, k) += static_cast<T>(d);
+      });
     }
+  }
+
+  template <class T>
+  static void curve(cpu_context&, matrix_view<const T> logit, incidence_model model, matrix_view<T> out) {
+    for (index_t r = 0; r < logit.rows; ++r)
+      incidence_terms<T, host_space>{logit.row(r), model}.for_each_survival(
+          [&](index_t k, double s) { out(r, k) = static_cast<T>(s); });
   }
 };
 
 template <class Context, class T, class Space, class Bins, class Events>
 void check_incidence(Context& ctx, std::string_view name, matrix_view<const T, Space> logit, const Bins& bin,
                      const Events& event, const discrete_incidence_options& options) {
-  using checks = value_checks<typename Context::backend>;
-  check::length(name, "bin", bin.size, logit.rows, "the rows of logit");
-  check::length(name, "event", event.size, logit.rows, "the rows of logit");
   check::in_range(name, "alpha", options.alpha, 0.0, 1.0);
   check::positive(name, "beyond_last_bin", options.beyond_last_bin);
   check::in_range(name, "beyond_last_bin", options.beyond_last_bin, 0.0, 1.0);
-  if (!options.check_values) return;
-  checks::finite(ctx, name, "logit", logit);
-  checks::labels(ctx, name, "bin", bin, logit.cols);
-  checks::event_flags(ctx, name, "event", event);
+  check_binned(ctx, name, logit, bin, event, options.check_values);
 }
 
 }  // namespace detail
 
-/// Negative log likelihood of the bin of death, p = softmax over bins.
+/// Negative log likelihood of the bin of death, with chances p_k by softmax; incidence_model says over what.
 ///
 /// died in bin t       -log p_t
 /// censored in bin t   -(1 - alpha) log(sum over k > t of p_k)
 ///
-/// Who is censored in the last bin leaves no bin to die in: the sum is the constant beyond_last_bin, the gradient 0.
-/// Logits of any finite size are safe.
+/// In the bounded model who is censored in the last bin leaves no bin to die in: the sum is the constant
+/// beyond_last_bin, the gradient 0. The others have a chance to outlive it. Logits of any finite size are safe.
 ///
 /// @param logit [B, bins]   @param bin [B] of the last follow-up, from 0, see discretise   @param event [B] 1 observed
 /// Cost: O(B bins), no scratch. Same bits from run to run.
-/// @throws shape_error, value_error   Reference: Kvamme & Borgan 2021 (PMF); SurvIFMLE of STEPH.
+/// @throws shape_error, value_error   Reference: Kvamme & Borgan 2021 (PMF); Yu et al. 2011, Fotso 2018 (MTLR);
+/// SurvIFMLE of STEPH.
 template <execution_context Context, matrix_like Logits, vector_like Bins, vector_like Events>
   requires same_space<Context, Logits, Bins, Events> && std::integral<scalar_of<Bins>>
 void discrete_incidence(Context& ctx, const Logits& logit, const Bins& bin, const Events& event,
@@ -143,7 +190,8 @@ template <execution_context Context, matrix_like Logits, vector_like Bins, vecto
 }
 
 /// Adds d_value times the loss's derivative to d_logit [B, bins]: p_k - [k = t] for deaths,
-/// (1 - alpha) (p_k - [k > t] p_k / sum over l > t of p_l) for the censored.
+/// (1 - alpha) (p_k - [k > t] p_k / sum over l > t of p_l) for the censored; in mtlr the sums of these over bins until
+/// k.
 template <execution_context Context, matrix_like Logits, vector_like Bins, vector_like Events, matrix_like Gradients>
   requires same_space<Context, Logits, Bins, Events, Gradients> && std::integral<scalar_of<Bins>>
 void discrete_incidence_backward(Context& ctx, const Logits& logit, const Bins& bin, const Events& event,
@@ -173,6 +221,18 @@ node discrete_incidence(graph<T, Backend>& g, node logit, const Bins& bin, const
     discrete_incidence_backward(at.context(), z, b, e, at.gradient(out).data, at.gradient_of(logit), unchecked);
   });
   return loss;
+}
+
+/// S_k = sum over bins i > k of p_i, the probability to outlive bin k; in the bounded model 0 in the last.
+/// @param logit [B, bins]   @param survival [B, bins], overwritten; may be logit itself
+/// Cost: O(B bins).   @throws shape_error
+template <execution_context Context, matrix_like Logits, matrix_like Curves>
+  requires same_space<Context, Logits, Curves>
+void discrete_incidence_survival(Context& ctx, const Logits& logit, incidence_model model, Curves&& survival) {
+  const auto z = as_const_view(logit);
+  const matrix_view<scalar_of<Logits>, typename Context::space> s = as_view(survival);
+  check::shape("discrete_incidence_survival", "survival", s, z.rows, z.cols);
+  detail::discrete_incidence_kernel<typename Context::backend>::curve(ctx, z, model, s);
 }
 
 }  // namespace stroma

@@ -47,6 +47,19 @@ struct bin_scale {
   }
 };
 
+/// What every loss of bins asks of its arguments.
+template <class Context, class T, class Space, class Bins, class Events>
+void check_binned(Context& ctx, std::string_view name, matrix_view<const T, Space> logit, const Bins& bin,
+                  const Events& event, bool check_values) {
+  using checks = value_checks<typename Context::backend>;
+  check::length(name, "bin", bin.size, logit.rows, "the rows of logit");
+  check::length(name, "event", event.size, logit.rows, "the rows of logit");
+  if (!check_values) return;
+  checks::finite(ctx, name, "logit", logit);
+  checks::labels(ctx, name, "bin", bin, logit.cols);
+  checks::event_flags(ctx, name, "event", event);
+}
+
 template <class Backend>
 struct discretise_kernel {
   static_assert(std::same_as<Backend, backend::cpu>,

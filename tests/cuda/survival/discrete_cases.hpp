@@ -23,8 +23,7 @@ void check_bad_bins_and_events() {
   stroma::cuda_context ctx;
   const device_array<T> none(2, 0);
   device_array<T> d(2, 0), value(1, 1);
-  const auto side =
-      std::tuple{on_device(ctx, std::vector<std::int32_t>{0, 0}), on_device(ctx, std::vector<std::uint8_t>{0, 1})};
+  const auto side = side_on_device(ctx, Case::template side<T>(2, 1));
   CHECK_THROWS_ON_DEVICE(ctx, Case::forward(ctx, stroma::as_const_view(none), side, value.data(), 0, true),
                          stroma::value_error);
   Case::backward(ctx, stroma::as_const_view(none), side, std::as_const(value).data(), stroma::as_view(d), 0);

@@ -52,21 +52,16 @@ TEST_CASE_TEMPLATE("cuda: discrete_hazard: bad values touch no memory out of bou
   check_loss_of_bad_input<discrete_hazard_case, T>();
   check_bad_bins_and_events<discrete_hazard_case, T>();
 }
-TEST_CASE_TEMPLATE("cuda: discrete_hazard: curves and risks are the host's", T, STROMA_DEVICE_SCALARS) {
+TEST_CASE_TEMPLATE("cuda: discrete_hazard_survival: the host's", T, STROMA_DEVICE_SCALARS) {
   stroma::cpu_context host;
   stroma::cuda_context ctx;
   for (const index_t rows : {0, 1, 33, 300})
     for (const layout how : layouts) {
       const auto z = normal_matrix<T>(rows, 7, 1, 3);
       stroma::array<T, 2> curve(rows, 7);
-      stroma::array<T, 1> risk(rows);
-      stroma::survival_curve(host, z, curve);
-      stroma::expected_lifetime_risk(host, z, risk);
+      stroma::discrete_hazard_survival(host, z, curve);
       laid_out_on_device<T> device_z(ctx, stroma::as_const_view(z), how);
-      device_vector<T> device_risk(rows);
-      stroma::expected_lifetime_risk(ctx, device_z.view(), device_risk);
-      CHECK(device_error_of_sum(ctx, device_risk, risk, 7, 7) <= 1);
-      stroma::survival_curve(ctx, device_z.view(), device_z.view());  // in place
+      stroma::discrete_hazard_survival(ctx, device_z.view(), device_z.view());  // in place
       CHECK(error_of_sum(device_z.elements(ctx), curve, 7, 1) <= 1);
       CHECK(device_z.gaps_untouched(ctx));
     }

@@ -141,6 +141,12 @@ struct value_checks<backend::cuda> {
         {function, argument, [](const entry& e, index_t at, double x) { raise_in_row(e, at, x, "0 to 1"); }, m.cols});
   }
   template <class T>
+  static void probabilities(context& ctx, std::string_view function, std::string_view argument,
+                            vector_view<const T, device_space> v) {
+    elements(ctx, detail::as_column(v), detail::not_a_probability{},
+             {function, argument, [](const entry& e, index_t at, double x) { raise_at(e, at, x, "0 to 1"); }, 1});
+  }
+  template <class T>
   static void event_flags(context& ctx, std::string_view function, std::string_view argument,
                           vector_view<const T, device_space> v) {
     elements(ctx, detail::as_column(v), detail::not_0_or_1{},
