@@ -139,7 +139,9 @@ comparison close(const Found& found, const std::vector<double>& expected, double
   if (static_cast<std::size_t>(found.size()) != expected.size())
     return {"length " + std::to_string(found.size()) + ", expected " + std::to_string(expected.size())};
   for (std::size_t i = 0; i < expected.size(); ++i)
-    if (const auto c = close(static_cast<double>(found[i]), expected[i], tolerance, scale); !c)
+    if (const auto c =
+            close(static_cast<double>(found[static_cast<decltype(found.size())>(i)]), expected[i], tolerance, scale);
+        !c)
       return {"element " + std::to_string(i) + ": " + c.difference};
   return {};
 }
