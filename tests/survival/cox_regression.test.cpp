@@ -595,6 +595,18 @@ TEST_CASE("cox_regression: strata together are the sum of their likelihoods; no 
   CHECK(cox_regression(ctx, array<double, 2>(1, 0), risk_order(ctx, one, one)).log_likelihood == 0);
 }
 
+TEST_CASE("cox_regression: times and events in place of an order") {
+  cpu_context ctx;
+  const study s(50, 2, 20, 22);
+  const auto direct = cox_regression(ctx, s.x, s.patients.time, s.patients.event, {.offset = s.offset});
+  const auto fit = cox_regression(ctx, s.x, s.order(ctx, false, false, false), {.offset = s.offset});
+  CHECK(difference(direct.coefficient, fit.coefficient) == 0);
+  CHECK(direct.log_likelihood == fit.log_likelihood);
+  CHECK(message_of<value_error>([&] {
+          (void)cox_regression(ctx, s.x, s.patients.time, s.patients.time);
+        }).starts_with("cox_regression: event: "));
+}
+
 TEST_CASE("cox_regression: takes memory once") {
   cpu_context ctx;
   const study s(300, 4, 60, 20);

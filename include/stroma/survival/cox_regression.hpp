@@ -77,12 +77,27 @@ class cox_model {
   void fit(cpu_context& ctx, cox_fit& fit) {
     set_columns();
     for (index_t j = 0; j < x_.cols; ++j) fit.centre[j] = design_.centre[j];
-    if (options_.ridge == 0) find_collinear(ctx);
+    {
+      auto scratch = ctx.workspace().open();
+      cox_newton newton(sets_, design_, newton_how(), scratch);
+      newton.evaluate(ctx);
+      if (options_.ridge > 0 || find_independent(newton)) return fit_from(ctx, newton, scratch, fit);
+    }
+    set_columns();
     auto scratch = ctx.workspace().open();
-    const newton_options how{options_.tie_method, options_.iterations, options_.tolerance,
-                             options_.ridge > 0 ? ridge_ : nullptr};
-    cox_newton newton(sets_, design_, how, scratch);
+    cox_newton newton(sets_, design_, newton_how(), scratch);
     newton.evaluate(ctx);
+    fit_from(ctx, newton, scratch, fit);
+  }
+
+ private:
+  [[nodiscard]] newton_options newton_how() const {
+    return {options_.tie_method, options_.iterations, options_.tolerance, options_.ridge > 0 ? ridge_ : nullptr};
+  }
+
+  /// `newton` has been evaluated at 0.
+  template <class Frame>
+  void fit_from(cpu_context& ctx, cox_newton& newton, Frame& scratch, cox_fit& fit) {
     fit.null_log_likelihood = newton.at.log_likelihood;
     const index_t p = design_.rows.width;
     auto* const x = scratch.template take<double>(p);
@@ -99,7 +114,6 @@ class cox_model {
     write(newton, x, fit);
   }
 
- private:
   void set_columns() {
     index_t p = 0;
     for (index_t j = 0; j < x_.cols; ++j)
@@ -113,15 +127,9 @@ class cox_model {
 
   /// A column of which what the others leave has variance below epsilon^(3/4) of its own, in the risk sets, cannot be
   /// told from a combination of them (R's survival has the same bound).
-  void find_collinear(cpu_context& ctx) {
-    {
-      auto scratch = ctx.workspace().open();
-      const newton_options how{options_.tie_method, 0, 0, nullptr};
-      cox_newton newton(sets_, design_, how, scratch);
-      newton.evaluate(ctx);
-      const double tolerance = std::pow(std::numeric_limits<double>::epsilon(), 0.75);
-      if (factor(newton.at.information, x_.cols, tolerance, tolerance, kept_) == x_.cols) return;
-    }
+  bool find_independent(cox_newton& newton) {
+    const double tolerance = std::pow(std::numeric_limits<double>::epsilon(), 0.75);
+    if (newton.rank(tolerance, tolerance * weight_of_deaths(sets_.plan()), kept_) == x_.cols) return true;
     if (options_.collinear == collinear_columns::refuse) {
       const auto column = static_cast<index_t>(std::find(kept_, kept_ + x_.cols, false) - kept_);
       throw value_error(error_message(
@@ -129,7 +137,7 @@ class cox_model {
           "column " + std::to_string(column) + " constant in every risk set, or a combination of the columns before it",
           "independent columns (or options.collinear drop)"));
     }
-    set_columns();
+    return false;
   }
 
   [[nodiscard]] chi_square_test test(double statistic) const {
@@ -232,6 +240,18 @@ template <execution_context Context, matrix_like X>
 void cox_regression(Context& ctx, const X& covariates, const risk_order<>& order, cox_fit& fit,
                     const cox_regression_options& options = {}) {
   detail::fit_cox(ctx, as_const_view(covariates), order.plan(), options, fit);
+}
+template <execution_context Context, matrix_like X, vector_like Times, vector_like Events>
+  requires same_space<Context, X, Times, Events> && std::same_as<typename Context::space, host_space>
+[[nodiscard]] cox_fit cox_regression(Context& ctx, const X& covariates, const Times& time, const Events& event,
+                                     const cox_regression_options& options = {}) {
+  const auto t = as_const_view(time);
+  const auto e = as_const_view(event);
+  detail::check_follow_up(ctx, "cox_regression", t, e, {.check_values = options.check_values});
+  auto scratch = ctx.workspace().open();
+  cox_fit fit;
+  detail::fit_cox(ctx, as_const_view(covariates), detail::scratch_plan(ctx, scratch, t, e), options, fit);
+  return fit;
 }
 template <execution_context Context, matrix_like X>
   requires same_space<Context, X> && std::same_as<typename Context::space, host_space>

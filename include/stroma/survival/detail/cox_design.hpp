@@ -77,6 +77,13 @@ struct cox_design {
   }
 };
 
+[[nodiscard]] inline double weight_of_deaths(const risk_plan<host_space>& plan) {
+  double sum = 0;
+  for (index_t g = 0; g < plan.groups; ++g)
+    for (index_t k = plan.deaths[g]; k < plan.first[g + 1]; ++k) sum += plan.weight == nullptr ? 1 : plan.weight[k];
+  return sum;
+}
+
 template <class T>
 void check_cox_data(cpu_context& ctx, std::string_view name, matrix_view<const T> x, const risk_plan<host_space>& plan,
                     ties method, const number_view<>& offset, bool check_values) {
@@ -88,10 +95,7 @@ void check_cox_data(cpu_context& ctx, std::string_view name, matrix_view<const T
     value_checks<backend::cpu>::finite(ctx, name, "covariates", x);
     value_checks<backend::cpu>::finite(ctx, name, "offset", offset);
   }
-  double events = 0;
-  for (index_t g = 0; g < plan.groups; ++g)
-    for (index_t k = plan.deaths[g]; k < plan.first[g + 1]; ++k) events += plan.weight == nullptr ? 1 : plan.weight[k];
-  check::require(events > 0, name, "event", "none", "1 or more of positive weight");
+  check::require(weight_of_deaths(plan) > 0, name, "event", "none", "1 or more of positive weight");
 }
 
 }  // namespace stroma::detail

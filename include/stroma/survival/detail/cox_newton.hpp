@@ -47,6 +47,11 @@ class cox_newton {
     design_.predict(coefficient);
     differentiate_cox(ctx, sets_, design_.rows, options_.tie_method, at);
   }
+  /// Of the information, and which columns have it: see factor().
+  [[nodiscard]] index_t rank(double tolerance, double least, bool* independent) {
+    std::copy_n(at.information, risk_moments::triangle(p_), factor_);
+    return factor(factor_, p_, tolerance, least, independent);
+  }
   /// The factor of the information, with the ridge; null where it is singular.
   [[nodiscard]] const double* factorise() {
     std::copy_n(at.information, risk_moments::triangle(p_), factor_);

@@ -104,7 +104,7 @@ struct risk_moments {
 
  public:
   /// to += factor v v', a lower triangle
-  static void add_square(double factor, const double* v, index_t width, double* to) {
+  static void add_square(double factor, const double* __restrict v, index_t width, double* __restrict to) {
     for (index_t a = 0; a < width; to += ++a) {
       const double f = factor * v[a];
       for (index_t b = 0; b <= a; ++b) to[b] += f * v[b];
