@@ -21,6 +21,8 @@ inline constexpr unsigned all_lanes = 0xffffffffu;
 /// A constant where device code may not call the host's numeric_limits.
 template <class T>
 inline constexpr T infinity = std::numeric_limits<T>::infinity();
+template <class T>
+inline constexpr T not_a_number = std::numeric_limits<T>::quiet_NaN();
 
 [[nodiscard]] inline unsigned blocks_for(cuda_context& ctx, index_t items, index_t each = block_threads) {
   const index_t wanted = (items + each - 1) / each;

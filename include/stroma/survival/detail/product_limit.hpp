@@ -81,12 +81,12 @@ struct survival_step {
 };
 
 /// What is left of those at risk at a time, as a factor. Exactly 0 when nobody is left, whatever the sums rounded to.
-[[nodiscard]] inline double surviving_deaths(const risk_count& c) {
+[[nodiscard]] STROMA_HOST_DEVICE inline double surviving_deaths(const risk_count& c) {
   if (c.rows_died == 0) return 1;
   return c.rows_died == c.rows_at_risk ? 0 : 1 - c.died / c.at_risk;
 }
 /// The same of censoring, for which the deaths of a time have left before.
-[[nodiscard]] inline double surviving_censoring(const risk_count& c) {
+[[nodiscard]] STROMA_HOST_DEVICE inline double surviving_censoring(const risk_count& c) {
   if (c.rows_censored == 0) return 1;
   return c.rows_censored == c.rows_at_risk - c.rows_died ? 0 : 1 - c.censored / (c.at_risk - c.died);
 }
