@@ -166,3 +166,24 @@ TEST_CASE("risk_order: refuses what does not fit and keeps the old order") {
   order.remake(ctx, bad, event, {.check_values = false});  // any order, but every row once
   CHECK(order.rows()[0] + order.rows()[1] + order.rows()[2] == 3);
 }
+
+TEST_CASE("risk_order: other weights for the same patients") {
+  cpu_context ctx;
+  const auto c = random_cohort(50, 9, 3);
+  const risk_order expected(ctx, c.time, c.event, {.weight = c.weight, .entry = c.entry});
+  risk_order order(ctx, c.time, c.event, {.entry = c.entry});
+  CHECK_FALSE(order.weighted());
+  order.reweigh(ctx, c.weight);
+  CHECK(order.weighted());
+  const auto a = order.plan(), b = expected.plan();
+  CHECK(std::equal(a.weight, a.weight + 50, b.weight));
+  CHECK(std::equal(a.time, a.time + a.groups, b.time));
+  CHECK(std::equal(a.until, a.until + 50, b.until));
+  std::vector<double> ones(50, 1.0), bad(50, -1.0), few(3);
+  order.reweigh(ctx, ones);
+  CHECK(order.plan().weight[7] == 1);
+  CHECK(allocations_in([&] { order.reweigh(ctx, c.weight); }) == 0);
+  CHECK_THROWS_AS(order.reweigh(ctx, bad), value_error);
+  CHECK_THROWS_AS(order.reweigh(ctx, few), shape_error);
+  CHECK(order.plan().weight[7] == b.weight[7]);
+}

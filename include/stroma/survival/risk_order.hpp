@@ -1,6 +1,5 @@
 #pragma once
 #include <algorithm>
-#include <bit>
 #include <concepts>
 #include <cstdint>
 #include <type_traits>
@@ -13,6 +12,7 @@
 #include <stroma/core/half.hpp>
 #include <stroma/core/loss.hpp>
 #include <stroma/core/number_view.hpp>
+#include <stroma/survival/detail/key_sort.hpp>
 
 namespace stroma {
 
@@ -27,67 +27,9 @@ struct risk_order_options {
 
 namespace detail {
 
-/// An unsigned number that orders as the double does. -0 equals 0, and NaN has a place too, so that sorting stays
-/// well defined when values are not checked.
-[[nodiscard]] STROMA_HOST_DEVICE constexpr std::uint64_t ordered_key(double x) {
-  const auto bits = bits_as<std::uint64_t>(x + 0.0);
-  return (bits >> 63) != 0 ? ~bits : bits | (std::uint64_t{1} << 63);
-}
-
-struct keyed_row {
-  std::uint64_t key;
-  index_t row;
-  friend constexpr bool operator<(const keyed_row& a, const keyed_row& b) {
-    return a.key != b.key ? a.key < b.key : a.row < b.row;
-  }
-};
-
-/// Of rows whose keys agree in all but the lowest `low` bits, which are few: each such run is sorted by the whole key.
-/// Equal keys keep their order.
-inline void sort_within_runs(keyed_row* rows, keyed_row* spare, index_t n, int low) {
-  for (index_t first = 0, last = 0; first < n; first = last) {
-    bool equal = true;
-    while (++last < n && rows[last].key >> low == rows[first].key >> low)
-      equal = equal && rows[last].key == rows[first].key;
-    if (equal) continue;
-    for (index_t i = first; i < last; ++i) spare[i] = {rows[i].key, i};
-    std::sort(spare + first, spare + last);
-    for (index_t i = first; i < last; ++i) spare[i].row = rows[spare[i].row].row;
-    std::copy(spare + first, spare + last, rows + first);
-  }
-}
-
-/// Sorts by key; equal keys keep their order. By the highest 33 bits in which keys differ, in digits of 11 from the
-/// lowest, each pass from one array into the other; what these leave together is sorted by comparisons. A digit that
-/// all keys share costs no pass. Returns the array that holds the result. `counts` has room for 3 x 2048.
-inline keyed_row* sort_by_key(keyed_row* rows, keyed_row* spare, index_t n, index_t* counts) {
-  constexpr int passes = 3, bits = 11;
-  constexpr index_t digits = index_t{1} << bits;
-  if (n <= 512) {  // clearing the counts would take longer
-    for (index_t i = 0; i < n; ++i) spare[i] = {rows[i].key, i};
-    std::sort(spare, spare + n);
-    for (index_t i = 0; i < n; ++i) spare[i].row = rows[spare[i].row].row;
-    return spare;
-  }
-  std::uint64_t differing = 0;
-  for (index_t i = 0; i < n; ++i) differing |= rows[i].key ^ rows[0].key;
-  const int low = std::max(static_cast<int>(std::bit_width(differing)) - passes * bits, 0);
-  const auto digit = [low](std::uint64_t key, int pass) {
-    return static_cast<index_t>((key >> (low + bits * pass)) % digits);
-  };
-  std::fill(counts, counts + passes * digits, index_t{0});
-  for (index_t i = 0; i < n; ++i)
-    for (int p = 0; p < passes; ++p) ++counts[p * digits + digit(rows[i].key, p)];
-  for (int p = 0; p < passes; ++p) {
-    index_t* const to = counts + p * digits;
-    if (to[digit(rows[0].key, p)] == n) continue;
-    index_t begin = 0;
-    for (index_t d = 0; d < digits; ++d) begin += std::exchange(to[d], begin);
-    for (index_t i = 0; i < n; ++i) spare[to[digit(rows[i].key, p)]++] = rows[i];
-    std::swap(rows, spare);
-  }
-  if (low > 0) sort_within_runs(rows, spare, n, low);
-  return rows;
+/// The number of an ordered_key; 0 of the key of -0.
+[[nodiscard]] STROMA_HOST_DEVICE constexpr double number_of_key(std::uint64_t key) {
+  return bits_as<double>((key >> 63) != 0 ? key & ~(std::uint64_t{1} << 63) : ~key);
 }
 
 /// Strata one after another; in each, patients from the latest time to the earliest. Who shares stratum and time forms
@@ -169,32 +111,29 @@ struct risk_order_kernel {
     auto scratch = ctx.workspace().open();
     const keyed_row* const rows = sorted_rows(ctx, time, event, columns.stratum, scratch.template take<keyed_row>(n),
                                               scratch.template take<keyed_row>(n));
-    const auto row_at = [&](index_t k) { return rows[k].row < n ? rows[k].row : rows[k].row - n; };
-    const auto stratum_at = [&](index_t k) {
-      return columns.stratum.size != 0 ? ordered_key(columns.stratum[row_at(k)]) : 0;
-    };
-    index_t groups = 0, strata = 0, events = 0;
-    std::uint64_t stratum = 0;
-    for (index_t k = 0; k < n;) {
-      if (const std::uint64_t s = stratum_at(k); k == 0 || s != stratum) {
-        to.stratum[strata++] = groups;
-        stratum = s;
-      }
-      const auto t = widen<double>(time[row_at(k)]);
-      const auto same_group = [&, key = ordered_key(t)](index_t i) {
-        return i < n && ordered_key(widen<double>(time[row_at(i)])) == key && stratum_at(i) == stratum;
-      };
-      to.first[groups] = k;
-      to.time[groups] = t + 0.0;  // no -0
-      const auto place = [&] {
-        to.group[k] = groups;
-        to.row[k] = row_at(k);
-        ++k;
-      };
-      while (same_group(k) && rows[k].row < n) place();
-      to.deaths[groups] = k;
-      while (same_group(k)) place();
-      events += k - to.deaths[groups++];
+    const bool stratified = columns.stratum.size != 0;
+    index_t groups = 0, strata = 0, events = 0, first = 0, deaths = 0;
+    std::uint64_t time_before = 0, stratum_before = 0;
+    for (index_t k = 0; k < n; ++k) {
+      // Whether a row begins a group is hard to foresee: a group's entries are written again by each of its rows.
+      const bool died = rows[k].row >= n;
+      const index_t row = died ? rows[k].row - n : rows[k].row;
+      const std::uint64_t at = stratified ? ~ordered_key(widen<double>(time[row])) : rows[k].key;
+      const std::uint64_t stratum = stratified ? rows[k].key : 0;
+      const bool new_stratum = k == 0 || stratum != stratum_before, begins = new_stratum || at != time_before;
+      if (new_stratum) to.stratum[strata++] = groups;
+      groups += begins ? 1 : 0;
+      first = begins ? k : first;
+      deaths = (begins ? k : deaths) + (died ? 0 : 1);
+      events += died ? 1 : 0;
+      const index_t g = groups - 1;
+      to.first[g] = first;
+      to.deaths[g] = deaths;
+      to.time[g] = number_of_key(~at);
+      to.group[k] = g;
+      to.row[k] = row;
+      time_before = at;
+      stratum_before = stratum;
     }
     to.first[groups] = n;
     to.stratum[strata] = groups;
@@ -215,11 +154,12 @@ struct risk_order_kernel {
     const index_t n = time.size;
     auto scratch = ctx.workspace().open();
     auto* const counts = scratch.template take<index_t>(3 * 2048);
-    index_t filled = 0;
-    for (const bool deaths : {false, true})  // equal times keep this order
-      for (index_t i = 0; i < n; ++i)
-        if ((event[i] != Events(0)) == deaths)
-          rows[filled++] = {~ordered_key(widen<double>(time[i])), deaths ? i + n : i};
+    index_t next[2] = {0, 0};  // of the censored and of the deaths, who follow them: equal times keep this order
+    for (index_t i = 0; i < n; ++i) next[1] += event[i] != Events(0) ? 0 : 1;
+    for (index_t i = 0; i < n; ++i) {
+      const bool died = event[i] != Events(0);
+      rows[next[died ? 1 : 0]++] = {~ordered_key(widen<double>(time[i])), died ? i + n : i};
+    }
     keyed_row* sorted = sort_by_key(rows, spare, n, counts);
     if (stratum.size == 0) return sorted;
     for (index_t k = 0; k < n; ++k)
@@ -307,6 +247,23 @@ class risk_order {
       if (counts_.size() == 0) counts_ = counts_type(1);
     const auto plan = detail::risk_order_kernel<Backend>::run(ctx, t, e, options, memory());
     if constexpr (on_host) counts_ = {plan.groups, plan.strata, plan.events};
+  }
+
+  /// The same patients with other weights, [N] of 0 or more: nothing is sorted. O(N).
+  /// @throws shape_error, value_error; the weights that were there stay
+  template <execution_context Context>
+    requires std::same_as<typename Context::backend, Backend> && on_host
+  void reweigh(Context& ctx, const number_view<space>& weight) {
+    check::length("risk_order::reweigh", "weight", weight.size, rows_, "the length of the order");
+    value_checks<Backend>::weights(ctx, "risk_order::reweigh", "weight", weight);
+    if (!has_.weight) {
+      array<double, 1, space> real(2 * rows_);
+      std::copy_n(memory().time, rows_, real.data());
+      real_ = std::move(real);
+      has_.weight = true;
+    }
+    const auto to = memory();
+    for (index_t k = 0; k < rows_; ++k) to.weight[k] = weight[to.row[k]];
   }
 
   [[nodiscard]] index_t size() const noexcept { return rows_; }  ///< patients
