@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include <stroma/survival/concordance.hpp>
-#include <stroma/survival/detail/sorted_runs.cuh>
+#include <stroma/survival/detail/concordant_pairs.cuh>
 
 namespace stroma::detail {
 
@@ -12,51 +12,33 @@ struct concordance_keys {
   device_risk_plan plan;
   std::uint64_t *key, *sorted;
   index_t* position;
-  double *below, *equal;
   __device__ void operator()(index_t k) const {
     sorted[k] = key[k] = ordered_key(widen<double>(score[plan.row[k]]));
     position[k] = k;
-    below[k] = equal[k] = 0;
   }
 };
-/// Weights as they stand in runs, each run with a sum of its own.
-struct weights_in_runs {
+/// Of an event its weight times that of its pairs, of others 0.
+struct event_weight_at {
   device_risk_plan plan;
-  sorted_runs runs;
+  const double* pair_weight;
+  __device__ double operator()(index_t k) const {
+    return died_at(plan, k) ? weight_at(plan, k) * pair_weight[plan.group[k]] : 0;
+  }
+};
+struct write_event_weights {
+  event_weight_at of;
+  double* to;
+  __device__ void operator()(index_t k) const { to[k] = of(k); }
+};
+struct plan_weight_at {
+  device_risk_plan plan;
+  __device__ double operator()(index_t k) const { return weight_at(plan, k); }
+};
+/// Weights of the deaths of each time, summed anew for every time.
+struct weights_of_deaths {
+  device_risk_plan plan;
   segment_sum<double>* to;
-  __device__ void operator()(index_t i) const { to[i] = {plan.weight[runs.position[i]], i % runs.width == 0}; }
-};
-/// For an event: the weights with lower and with equal scores in one run of those who are compared with it.
-struct count_in_run {
-  device_risk_plan plan;
-  sorted_runs runs;
-  const segment_sum<double>* sums;  // null: all weights are 1
-  const std::uint64_t* key;         // by position
-  double *below, *equal;
-
-  __device__ double before(const run_range& run, index_t i) const {
-    if (i == run.first) return 0;
-    return sums == nullptr ? static_cast<double>(i - run.first) : sums[i - 1].sum;
-  }
-  __device__ void operator()(index_t k) const {
-    const index_t deaths = plan.deaths[plan.group[k]];
-    if (k < deaths) return;
-    const run_range run = run_before(runs, deaths);
-    const index_t low = first_not_below(runs, run, key[k]), high = first_above(runs, {low, run.last}, key[k]);
-    below[k] += before(run, low);
-    if (high != low) equal[k] += before(run, high) - before(run, low);
-  }
-};
-
-/// Sums over the weights of positions: of all, and anew for the deaths of each time.
-struct concordance_weights {
-  device_risk_plan plan;
-  double* all;
-  segment_sum<double>* of_time;
-  __device__ void operator()(index_t k) const {
-    all[k] = weight_at(plan, k);
-    of_time[k] = {all[k], k <= plan.deaths[plan.group[k]]};
-  }
+  __device__ void operator()(index_t k) const { to[k] = {weight_at(plan, k), k <= plan.deaths[plan.group[k]]}; }
 };
 /// Sums over deaths of one time with equal scores, which are neighbours once all are sorted.
 struct equal_deaths {
@@ -77,37 +59,124 @@ struct write_equal_deaths {
   }
 };
 
-struct concordance_sums {
-  enum number { comparable, concordant, tied_score, tied_times, tied_both, numbers };
-  double of[numbers];
-};
-/// What a position adds to one of the numbers: the weights of pairs in which it is the later element.
-struct concordance_terms {
-  using sums = concordance_sums;
-  concordance_sums::number number;
-  device_risk_plan plan;
-  const double *all, *below, *equal;
-  const segment_sum<double>*of_time, *of_equals;
-  equal_deaths deaths;
-
-  __device__ double operator()(index_t k) const {
-    if (number == sums::tied_both)
-      return deaths.follows(k) ? of_equals[k - 1].sum * weight_at(plan, deaths.sorted.position[k]) : 0;
-    const index_t first = plan.deaths[plan.group[k]];
-    if (k < first) return 0;
-    const double w = weight_at(plan, k);
-    if (number == sums::comparable) return first > 0 ? w * all[first - 1] : 0;
-    if (number == sums::tied_times) return k > first ? w * of_time[k - 1].sum : 0;
-    return w * (number == sums::concordant ? below[k] : equal[k]);
+/// concordant, discordant, tied_score, tied_time and tied_both, this one among tied_time too until the end.
+struct pair_numbers {
+  double of[5];
+  friend __device__ pair_numbers operator+(const pair_numbers& a, const pair_numbers& b) {
+    pair_numbers sum{};
+    for (int i = 0; i < 5; ++i) sum.of[i] = a.of[i] + b.of[i];
+    return sum;
   }
 };
+/// Pairs in which a position is the event, or the later of two deaths of one time.
+struct pairs_of_position {
+  device_risk_plan plan;
+  const double* pair_weight;
+  below_and_equal counts;
+  sums_at_risk<double> at_risk;
+  const segment_sum<double>* of_time;
+
+  __device__ double everybody(index_t k) const {
+    const index_t g = plan.group[k];
+    return at_risk.before(plan.deaths[g], g);
+  }
+  __device__ double higher(index_t k) const {
+    const double rest = everybody(k) - counts.below[k] - counts.equal[k];
+    return rest > 0 ? rest : 0;
+  }
+  __device__ pair_numbers operator()(index_t k) const {
+    const double scale = event_weight_at{plan, pair_weight}(k);
+    if (!(scale > 0)) return {};
+    const double beside = k > plan.deaths[plan.group[k]] ? of_time[k - 1].sum : 0;
+    return {{scale * counts.below[k], scale * higher(k), scale * counts.equal[k], scale * beside, 0}};
+  }
+};
+/// The same with those whose scores are equal too, which come in the order of scores.
+struct write_pair_numbers {
+  pairs_of_position pairs;
+  segment_sum<pair_numbers>* to;
+  __device__ void operator()(index_t k) const {
+    to[k] = {pairs(k), k == first_of_stratum(pairs.plan, pairs.plan.group[k])};
+  }
+};
+struct add_equal_deaths {
+  equal_deaths deaths;
+  const segment_sum<double>* of_equals;
+  const double* pair_weight;
+  segment_sum<pair_numbers>* to;
+  __device__ void operator()(index_t i) const {
+    if (!deaths.follows(i)) return;
+    const index_t k = deaths.sorted.position[i];
+    to[k].sum.of[4] = of_equals[i - 1].sum * event_weight_at{deaths.plan, pair_weight}(k);
+  }
+};
+struct take_number {
+  const segment_sum<pair_numbers>* from;
+  int number;
+  __device__ double operator()(index_t k) const { return from[k].sum.of[number]; }
+};
+struct concordance_sums {
+  enum number { undefined = 5, variance, numbers };
+  double of[numbers];
+};
 struct write_concordance_sum {
-  concordance_sums::number number;
+  int number;
   concordance_sums* sums;
   __device__ void operator()(double sum) const { sums->of[number] = sum; }
 };
+struct undefined_events {
+  const double* of_group;
+  __device__ double operator()(index_t g) const { return of_group[g]; }
+};
+struct write_strata {
+  device_risk_plan plan;
+  const segment_sum<pair_numbers>* running;
+  matrix_view<double, device_space> to;
+  __device__ void operator()(index_t s) const {
+    if (s >= plan.counts->strata) return;
+    const pair_numbers& sum = running[plan.first[plan.stratum[s + 1]] - 1].sum;
+    for (int i = 0; i < 5; ++i) to(s, i) = i == 3 ? sum.of[3] - sum.of[4] : sum.of[i];
+  }
+};
 
-/// O(N log^2 N): one search an event and level. Counts are kept in double, where whole numbers are exact below 2^53.
+/// A patient's pairs as event and as other, and what they make of the concordance.
+struct influence_at {
+  pairs_of_position pairs;
+  below_and_equal seen;               // events
+  const segment_sum<double>* events;  // their weights, summed over a stratum
+  const concordance_sums* sums;
+
+  __device__ double operator()(index_t k) const {
+    const device_risk_plan& plan = pairs.plan;
+    pair_influence of{};
+    if (const double v = died_at(plan, k) ? pairs.pair_weight[plan.group[k]] : 0; v > 0)
+      of = {v * (pairs.counts.below[k] - pairs.higher(k)), v * pairs.everybody(k)};
+    const run_range range = seen_events{plan}(k);
+    const index_t start = first_of_stratum(plan, plan.group[k]);
+    const double all =
+        (range.last > start ? events[range.last - 1].sum : 0) - (range.first > start ? events[range.first - 1].sum : 0);
+    of.net += all - seen.equal[k] - 2 * seen.below[k];
+    of.all += all;
+    const double* const n = sums->of;
+    const double total = n[0] + n[1] + n[2];
+    return concordance_influence(weight_at(plan, k), of, (n[0] - n[1]) / total, total);
+  }
+};
+struct squared_influence {
+  influence_at of;
+  __device__ double operator()(index_t k) const {
+    const double x = of(k);
+    return x * x;
+  }
+};
+struct write_influence {
+  influence_at of;
+  vector_view<double, device_space> to;
+  __device__ void operator()(index_t k) const { to[of.pairs.plan.row[k]] = of(k); }
+};
+
+/// O(N log^2 N): one or two searches a patient and level. Counts are kept in double, where whole numbers are exact
+/// below 2^53. No tolerance, and no null variances.
 template <>
 struct concordance_kernel<backend::cuda> {
   /// Waits for the device.
@@ -115,55 +184,76 @@ struct concordance_kernel<backend::cuda> {
   static concordance_result run(cuda_context& ctx, vector_view<const T, device_space> score,
                                 const device_risk_plan& plan, const concordance_options& options,
                                 const concordance_output<device_space>& out) {
-    const bool plain = options.weighting == pair_weighting::equal && options.tolerance == 0 &&
-                       !options.standard_error && std::isinf(options.horizon) && out.influence.size == 0 &&
-                       out.by_stratum.rows == 0 && plan.until == nullptr && plan.stratum_of == nullptr;
-    check::require(plain, "concordance", "options", "one that changes what pairs count",
-                   "none: a device counts all pairs of one stratum, without late entry");
+    check::require(options.tolerance == 0, "concordance", "tolerance", number_text(options.tolerance),
+                   "0 on a device, where scores are tied when they are equal");
+    const bool error = options.standard_error || out.influence.size != 0;
     const index_t n = plan.rows;
     auto scratch = ctx.workspace().open();
+    const entry_order entries = sort_entries(ctx, scratch, plan);
+    auto* const pair_weight = scratch.template take<double>(n);
+    auto* const undefined = scratch.template take<double>(n);
     auto* const key = scratch.template take<std::uint64_t>(n);
     auto* const sorted_key = scratch.template take<std::uint64_t>(2 * n);
     auto* const position = scratch.template take<index_t>(2 * n);
-    auto* const below = scratch.template take<double>(n);
-    auto* const equal = scratch.template take<double>(n);
-    auto* const all = scratch.template take<double>(n);
-    auto* const of_time = scratch.template take<segment_sum<double>>(n);
     auto* const in_runs = scratch.template take<segment_sum<double>>(n);
+    auto* const event_weight = scratch.template take<double>(error ? n : 0);
+    auto* const of_time = scratch.template take<segment_sum<double>>(n);
+    auto* const numbers = scratch.template take<segment_sum<pair_numbers>>(n);
     auto* const sums = scratch.template take<concordance_sums>(1);
+    const below_and_equal counts = take_counts(ctx, scratch, n), seen = take_counts(ctx, scratch, error ? n : 0);
+    const auto at_risk = sum_at_risk<double>(ctx, scratch, plan, entries, plan_weight_at{plan});
 
-    each(ctx, n, concordance_keys<T>{score, plan, key, sorted_key, position, below, equal});
+    weigh_pairs(ctx, plan, entries, {options.weighting, options.censoring, options.horizon}, pair_weight, undefined);
+    if (error) each(ctx, n, write_event_weights{{plan, pair_weight}, event_weight});
+    each(ctx, n, concordance_keys<T>{score, plan, key, sorted_key, position});
     const sorted_runs sorted = sort_by_levels(ctx, n, sorted_key, position, [&](const sorted_runs& runs) {
+      const auto sum = [&](const double* of) {
+        each(ctx, n, numbers_in_runs{of, nullptr, runs, in_runs});
+        inclusive_scan(ctx, n, in_runs, join_segment_sums{});
+      };
       const bool weighted = plan.weight != nullptr;
-      if (weighted) each(ctx, n, weights_in_runs{plan, runs, in_runs});
-      if (weighted) inclusive_scan(ctx, n, in_runs, join_segment_sums{});
-      each(ctx, n, count_in_run{plan, runs, weighted ? in_runs : nullptr, key, below, equal});
+      if (weighted) sum(plan.weight);
+      each(ctx, n,
+           count_in_runs<followed_longer>{
+               {plan, pair_weight}, runs, weighted ? in_runs : nullptr, key, 1, counts.below, counts.equal});
+      if (!error) return;
+      sum(event_weight);
+      each(ctx, n, count_in_runs<seen_events>{{plan}, runs, in_runs, key, 1, seen.below, seen.equal});
     });
-    const equal_deaths deaths{plan, sorted};
-    each(ctx, n, concordance_weights{plan, all, of_time});
-    inclusive_scan(ctx, n, all, add_values{});
+    take_off_late(ctx, plan, entries, pair_weight, key, counts);
+
+    each(ctx, n, weights_of_deaths{plan, of_time});
     inclusive_scan(ctx, n, of_time, join_segment_sums{});
+    const pairs_of_position pairs{plan, pair_weight, counts, at_risk, of_time};
+    const equal_deaths deaths{plan, sorted};
+    each(ctx, n, write_pair_numbers{pairs, numbers});
     each(ctx, n, write_equal_deaths{deaths, in_runs});
     inclusive_scan(ctx, n, in_runs, join_segment_sums{});
-    for (int number = 0; number < concordance_sums::numbers; ++number) {
-      const auto which = static_cast<concordance_sums::number>(number);
-      sum_each(ctx, n, concordance_terms{which, plan, all, below, equal, of_time, in_runs, deaths},
-               write_concordance_sum{which, sums});
+    each(ctx, n, add_equal_deaths{deaths, in_runs, pair_weight, numbers});
+    for (int i = 0; i < 5; ++i) sum_each(ctx, n, take_number{numbers, i}, write_concordance_sum{i, sums});
+    sum_each(ctx, n, undefined_events{undefined}, write_concordance_sum{concordance_sums::undefined, sums});
+    if (error) {
+      auto* const events = in_runs;  // no longer needed
+      each(ctx, n, write_followed<double, event_weight_at>{plan, {plan, pair_weight}, events});
+      inclusive_scan(ctx, n, events, join_segment_sums{});
+      const influence_at of{pairs, seen, events, sums};
+      sum_each(ctx, n, squared_influence{of}, write_concordance_sum{concordance_sums::variance, sums});
+      if (out.influence.size != 0) each(ctx, n, write_influence{of, out.influence});
     }
-    return result(primitives<backend::cuda>::read(ctx, static_cast<const concordance_sums*>(sums)));
+    if (out.by_stratum.rows != 0) {
+      inclusive_scan(ctx, n, numbers, join_segment_sums{});
+      each(ctx, out.by_stratum.rows, write_strata{plan, numbers, out.by_stratum});
+    }
+    return result(primitives<backend::cuda>::read(ctx, static_cast<const concordance_sums*>(sums)), error);
   }
 
  private:
-  static concordance_result result(const concordance_sums& found) {
-    const double pairs = found.of[concordance_sums::comparable], higher = found.of[concordance_sums::concordant],
-                 tied = found.of[concordance_sums::tied_score];
-    const double value = pairs > 0 ? (higher + tied / 2) / pairs : std::numeric_limits<double>::quiet_NaN();
-    return {value,
-            higher,
-            std::max<double>(pairs - higher - tied, 0),
-            tied,
-            found.of[concordance_sums::tied_times] - found.of[concordance_sums::tied_both],
-            found.of[concordance_sums::tied_both]};
+  static concordance_result result(const concordance_sums& found, bool error) {
+    const double* const n = found.of;
+    const pair_sums sums{n[0], n[1], n[2], std::max(n[3] - n[4], 0.0), n[4]};
+    auto result = concordance_of(sums, static_cast<index_t>(n[concordance_sums::undefined]));
+    if (error && result.comparable() > 0) result.variance = n[concordance_sums::variance];
+    return result;
   }
 };
 

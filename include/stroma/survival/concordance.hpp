@@ -164,23 +164,6 @@ struct concordance_kernel {
     return sums;
   }
 
-  /// Positions by the group from which on they are not at risk; those who stay are in no group's list.
-  template <class Frame>
-  static void sort_leaving(Frame& scratch, stratum_pairs& pairs) {
-    const index_t groups = pairs.last_group() - pairs.first_group(), n = pairs.size();
-    auto* const begin = scratch.template take<index_t>(groups + 2);
-    auto* const sorted = scratch.template take<index_t>(n);
-    const index_t* const until = pairs.plan->until + pairs.first;
-    std::fill(begin, begin + groups + 2, index_t{0});
-    for (index_t k = 0; k < n; ++k) ++begin[until[k] - pairs.first_group() + 1];
-    for (index_t g = 0; g < groups; ++g) begin[g + 1] += begin[g];
-    for (index_t k = 0; k < n; ++k) sorted[begin[until[k] - pairs.first_group()]++] = k;
-    for (index_t g = groups + 1; g > 0; --g) begin[g] = begin[g - 1];
-    begin[0] = 0;
-    pairs.leaving = sorted;
-    pairs.leaves = begin;
-  }
-
   static void add_error(const risk_plan<host_space>& plan, const pair_sums& total, double tolerance,
                         const influences& of, vector_view<double> influence, concordance_result& result) {
     const double pairs = result.comparable(), somers = (result.concordant - result.discordant) / pairs;

@@ -54,6 +54,75 @@ TEST_CASE("cuda: concordance: weights whose sums are rounded") {
              expected, 2000 * std::numeric_limits<double>::epsilon() * pairs);
 }
 
+TEST_CASE("cuda: concordance: every option but a tolerance, as on the host") {
+  using enum stroma::pair_weighting;
+  stroma::cpu_context host;
+  stroma::cuda_context ctx;
+  for (const std::size_t n : {1u, 33u, 300u})
+    for (const int times : {7, 400}) {
+      const auto c = random_cohort<double>(n, times, static_cast<unsigned>(n) + 3);
+      const cohort_on_device<double> d(ctx, c);
+      const auto entry = on_device(ctx, c.entry);
+      const auto stratum = on_device(ctx, c.stratum);
+      const std::pair<stroma::risk_order_options<>, stroma::risk_order_options<stroma::device_space>> columns[] = {
+          {{}, {}},
+          {{.weight = c.weight, .stratum = c.stratum}, {.weight = d.weight, .stratum = stratum}},
+          {{.entry = c.entry}, {.entry = entry}},
+          {{.weight = c.weight, .entry = c.entry, .stratum = c.stratum},
+           {.weight = d.weight, .entry = entry, .stratum = stratum}}};
+      for (const auto& column : columns) {
+        const stroma::risk_order on_cpu(host, c.time, c.event, column.first);
+        const stroma::risk_order on_gpu(ctx, d.time, d.event, column.second);
+        for (const auto weighting : {equal, survival_over_censoring, inverse_censoring, inverse_risk}) {
+          CAPTURE(n);
+          CAPTURE(times);
+          CAPTURE(static_cast<int>(weighting));
+          const stroma::concordance_options options{
+              .weighting = weighting,
+              .censoring = times == 7 ? stroma::censoring_limit::at : stroma::censoring_limit::before,
+              .horizon = times * 0.9,
+              .standard_error = true};
+          std::vector<double> influence(n);
+          stroma::array<double, 2> strata(on_cpu.strata(), 5);
+          device_vector<double> device_influence(static_cast<index_t>(n));
+          device_array<double> device_strata(on_cpu.strata(), 5);
+          const auto expected = stroma::concordance(
+              host, c.score, on_cpu, {.influence = stroma::as_view(influence), .by_stratum = stroma::as_view(strata)},
+              options);
+          const auto found = stroma::concordance(
+              ctx, d.score, on_gpu,
+              {.influence = stroma::as_view(device_influence), .by_stratum = stroma::as_view(device_strata)}, options);
+          // The host's sums of n rounded terms, and the device's, each of up to the sum over all pairs at the largest
+          // weight of a pair, which is below that of all pairs times n.
+          const double pairs = expected.comparable();
+          const double rounding = 32 * static_cast<double>(n) * std::numeric_limits<double>::epsilon();
+          check_same(found, expected, weighting == equal ? 0 : rounding * pairs * static_cast<double>(n));
+          CHECK(found.undefined == expected.undefined);
+          CHECK(device_error(ctx, device_strata, strata, rounding * pairs * static_cast<double>(n)) <= 1);
+          if (!(pairs > 0)) {
+            CHECK(std::isnan(found.variance));
+            continue;
+          }
+          double largest = 0;
+          for (const double x : influence) largest = std::max(largest, std::abs(x));
+          const double allowed = rounding * static_cast<double>(n) * std::max(largest, 1 / static_cast<double>(n));
+          const auto found_influence = on_host(ctx, device_influence);
+          for (std::size_t i = 0; i < n; ++i)
+            CHECK(std::abs(found_influence[static_cast<index_t>(i)] - influence[i]) <= allowed);
+          CHECK(std::abs(found.variance - expected.variance) <= 2 * allowed * static_cast<double>(n) * largest);
+        }
+      }
+    }
+}
+
+TEST_CASE("cuda: concordance: a tolerance is refused") {
+  stroma::cuda_context ctx;
+  const auto time = on_device(ctx, std::vector<double>{1, 2}), event = on_device(ctx, std::vector<double>{1, 1});
+  CHECK(message_of<stroma::value_error>([&] {
+          static_cast<void>(stroma::concordance(ctx, time, time, event, {.tolerance = 0.5}));
+        }) == "concordance: tolerance: 0.5, expected 0 on a device, where scores are tied when they are equal");
+}
+
 TEST_CASE("cuda: concordance: without ties nothing is tied, whatever the weights") {
   stroma::cuda_context ctx;
   cohort<double> c;

@@ -61,6 +61,23 @@ struct stratum_pairs {
   }
 };
 
+/// Positions by the group from which on they are not at risk; those who stay are in no group's list.
+template <class Frame>
+void sort_leaving(Frame& scratch, stratum_pairs& pairs) {
+  const index_t groups = pairs.last_group() - pairs.first_group(), n = pairs.size();
+  auto* const begin = scratch.template take<index_t>(groups + 2);
+  auto* const sorted = scratch.template take<index_t>(n);
+  const index_t* const until = pairs.plan->until + pairs.first;
+  std::fill(begin, begin + groups + 2, index_t{0});
+  for (index_t k = 0; k < n; ++k) ++begin[until[k] - pairs.first_group() + 1];
+  for (index_t g = 0; g < groups; ++g) begin[g + 1] += begin[g];
+  for (index_t k = 0; k < n; ++k) sorted[begin[until[k] - pairs.first_group()]++] = k;
+  for (index_t g = groups + 1; g > 0; --g) begin[g] = begin[g - 1];
+  begin[0] = 0;
+  pairs.leaving = sorted;
+  pairs.leaves = begin;
+}
+
 /// Sum of (L - U)^2 a over those at risk, L and U the weights with lower and higher scores, is (W^3 - sum of A^3) / 3
 /// where A are the weights of equal scores and W is that of all.
 class rank_variance {

@@ -26,7 +26,7 @@ struct pair_weight_options {
   censoring_limit censoring;
   double horizon;
 };
-[[nodiscard]] constexpr bool needs_censoring(pair_weighting w) {
+[[nodiscard]] STROMA_HOST_DEVICE constexpr bool needs_censoring(pair_weighting w) {
   return w == pair_weighting::survival_over_censoring || w == pair_weighting::inverse_censoring;
 }
 
@@ -54,7 +54,7 @@ template <class Frame>
 index_t weigh_pairs(Frame& scratch, const risk_plan<host_space>& plan, const pair_weight_options& options,
                     double* weight) {
   if (options.weighting == pair_weighting::equal) {
-    for (index_t g = 0; g < plan.groups; ++g) weight[g] = plan.time[g] <= options.horizon ? 1 : 0;
+    for (index_t g = 0; g < plan.groups; ++g) weight[g] = plan.time[g] > options.horizon ? 0 : 1;
     return 0;
   }
   auto* const count = scratch.template take<risk_count>(plan.groups);
@@ -74,7 +74,7 @@ index_t weigh_pairs(Frame& scratch, const risk_plan<host_space>& plan, const pai
     }
     for (index_t g = first; g < last; ++g) {
       weight[g] = 0;
-      if (count[g].rows_died == 0 || !(plan.time[g] <= options.horizon)) continue;
+      if (count[g].rows_died == 0 || plan.time[g] > options.horizon) continue;
       const double chance = options.censoring == censoring_limit::before ? censoring[g].before : censoring[g].after;
       if (events < 2) {
         weight[g] = 1;
