@@ -150,10 +150,8 @@ evaluated evaluate(cpu_context& ctx, const risk_order<>& order, const array<doub
   for (index_t k = 0; k < plan.rows && !offset.empty(); ++k)
     by_position.push_back(offset[static_cast<std::size_t>(plan.row[k])]);
   if (!offset.empty()) design.offset = by_position.data();
-  for (index_t j = 0; j < p; ++j) {
-    design.set_column(j, as_const_view(x).col(j), plan);
-    scaled.push_back(beta[static_cast<std::size_t>(j)] * design.scale[j]);
-  }
+  design.set_columns(as_const_view(x), nullptr, plan);
+  for (index_t j = 0; j < p; ++j) scaled.push_back(beta[static_cast<std::size_t>(j)] * design.scale[j]);
   const detail::risk_sets sets(plan, scratch);
   detail::cox_derivatives at{0, scratch.take<double>(p), scratch.take<double>(detail::risk_moments::triangle(p))};
   design.predict(scaled.data());

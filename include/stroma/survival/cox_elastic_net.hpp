@@ -146,7 +146,7 @@ class penalised_path {
     {
       auto scratch = ctx.workspace().open();
       auto design = cox_design::in(scratch, plan_, count);
-      for (index_t a = 0; a < count; ++a) design.set_column(a, x_.col(active_[a]), plan_);
+      design.set_columns(x_, active_, plan_);
       design.set_offset(scratch, options_.offset, plan_);
       cox_lasso lasso(sets_, design, options_.tie_method, scratch);
       for (index_t a = 0; a < count; ++a) lasso.coefficient()[a] = b_[active_[a]];

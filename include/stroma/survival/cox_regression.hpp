@@ -119,10 +119,8 @@ class cox_model {
     for (index_t j = 0; j < x_.cols; ++j)
       if (kept_[j]) column_[p++] = j;
     design_.rows.width = p;
-    for (index_t j = 0; j < p; ++j) {
-      design_.set_column(j, x_.col(column_[j]), sets_.plan());
-      ridge_[j] = options_.ridge / (design_.scale[j] * design_.scale[j]);
-    }
+    design_.set_columns(x_, column_, sets_.plan());
+    for (index_t j = 0; j < p; ++j) ridge_[j] = options_.ridge / (design_.scale[j] * design_.scale[j]);
   }
 
   /// A column of which what the others leave has variance below epsilon^(3/4) of its own, in the risk sets, cannot be

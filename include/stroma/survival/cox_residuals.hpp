@@ -31,10 +31,8 @@ class fitted_residuals {
                    const number_view<>& offset, Frame& scratch)
       : plan_(plan), fit_(fit), sets_(plan, scratch), design_(cox_design::in(scratch, plan, x.cols)) {
     auto* const coefficient = scratch.template take<double>(x.cols);
-    for (index_t j = 0; j < x.cols; ++j) {
-      design_.set_column(j, x.col(j), plan);
-      coefficient[j] = fit.coefficient[j] * design_.scale[j];
-    }
+    design_.set_columns(x, nullptr, plan);
+    for (index_t j = 0; j < x.cols; ++j) coefficient[j] = fit.coefficient[j] * design_.scale[j];
     design_.set_offset(scratch, offset, plan);
     design_.predict(coefficient);
   }

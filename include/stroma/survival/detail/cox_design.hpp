@@ -29,6 +29,7 @@ struct cox_design {
   double* score{};             ///< [count] offset + covariates x coefficients
   const double* offset{};      ///< [count] by position, or null
   double *centre{}, *scale{};  ///< [width]
+  column_moments* moments{};   ///< [width]
 
   template <class Frame>
   [[nodiscard]] static cox_design in(Frame& scratch, const risk_plan<host_space>& plan, index_t width) {
@@ -38,24 +39,35 @@ struct cox_design {
     d.score = scratch.template take<double>(plan.rows);
     d.centre = scratch.template take<double>(width);
     d.scale = scratch.template take<double>(width);
+    d.moments = scratch.template take<column_moments>(width);
     d.rows = {width, d.covariate, d.score, plan.weight};
     return d;
   }
 
-  /// Column j from column `from` of x.
+  /// From columns of x, by number; null: all as they are. Rows are read one after another.
   template <class T>
-  void set_column(index_t j, vector_view<const T> from, const risk_plan<host_space>& plan) {
+  void set_columns(matrix_view<const T> x, const index_t* column, const risk_plan<host_space>& plan) {
     const index_t width = rows.width;
     double total = 0;
-    column_moments moments;
+    std::fill_n(moments, width, column_moments{});
     for (index_t k = 0; k < count; ++k) {
-      const double x = static_cast<double>(from[plan.row[k]]), w = rows.weight_at(k);
-      covariate[k * width + j] = x;
-      moments.add(x, w, total += w);
+      const double w = rows.weight_at(k);
+      double* const to = covariate + k * width;
+      total += w;
+      for (index_t j = 0; j < width; ++j) {
+        to[j] = static_cast<double>(x(plan.row[k], column == nullptr ? j : column[j]));
+        moments[j].add(to[j], w, total);
+      }
     }
-    centre[j] = moments.mean;
-    scale[j] = moments.scale(total);
-    for (index_t k = 0; k < count; ++k) covariate[k * width + j] = (covariate[k * width + j] - centre[j]) / scale[j];
+    for (index_t j = 0; j < width; ++j) {
+      centre[j] = moments[j].mean;
+      scale[j] = moments[j].scale(total);
+    }
+    for (index_t k = 0; k < count; ++k)
+      for (index_t j = 0; j < width; ++j) {
+        double& z = covariate[k * width + j];
+        z = (z - centre[j]) / scale[j];
+      }
   }
 
   template <class Frame>
