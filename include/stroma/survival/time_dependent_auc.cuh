@@ -68,11 +68,12 @@ struct write_controls {
   __device__ void operator()(index_t i) const { to[i] = cohort.control(sorted.row[i], time); }
 };
 struct auc_sums {
-  double pairs, cases, unknown;
+  enum number { pairs, cases, unknown, numbers };
+  double of[numbers];
 };
 /// What a patient adds: pairs with controls of a lower score, and of an equal one by half; its weight; itself.
 struct auc_terms {
-  double auc_sums::*which;
+  auc_sums::number which;
   auc_cohort cohort;
   sorted_scores sorted;
   index_t time;
@@ -81,17 +82,17 @@ struct auc_terms {
     const index_t row = sorted.row[i];
     if (!cohort.is_case(row, time)) return 0;
     const device_followed_row& r = cohort.rows[row];
-    if (which == &auc_sums::unknown) return r.unknown ? 1 : 0;
-    if (which == &auc_sums::cases) return r.row.dead;
+    if (which == auc_sums::unknown) return r.unknown ? 1 : 0;
+    if (which == auc_sums::cases) return r.row.dead;
     const index_t first = sorted.first[i];
     const double below = first > 0 ? controls[first - 1] : 0;
     return r.row.dead * (below + (controls[sorted.last[i]] - below) / 2);
   }
 };
 struct write_auc_sum {
-  double auc_sums::*which;
+  auc_sums::number which;
   auc_sums* to;
-  __device__ void operator()(double sum) const { to->*which = sum; }
+  __device__ void operator()(double sum) const { to->of[which] = sum; }
 };
 template <class T>
 struct finish_auc {
@@ -100,9 +101,10 @@ struct finish_auc {
   estimate_at_times<T, device_space> out;
   __device__ void operator()(index_t k) const {
     const auc_sums& s = sums[k];
-    const double value = s.pairs / (s.cases * controls[k]);
-    out.value[k] = static_cast<T>(s.unknown == 0 ? value : not_a_number<double>);
-    if (out.undefined.size != 0) out.undefined[k] = static_cast<index_t>(s.unknown);
+    const double unknown = s.of[auc_sums::unknown];
+    const double value = s.of[auc_sums::pairs] / (s.of[auc_sums::cases] * controls[k]);
+    out.value[k] = static_cast<T>(unknown == 0 ? value : not_a_number<double>);
+    if (out.undefined.size != 0) out.undefined[k] = static_cast<index_t>(unknown);
   }
 };
 struct copy_last {
@@ -171,7 +173,7 @@ struct time_dependent_auc_kernel<backend::cuda> {
       each(ctx, n, write_controls{cohort, sorted, k, controls});
       inclusive_scan(ctx, n, controls, add_values{});
       each(ctx, 1, copy_last{controls, n, all_controls + k});
-      for (const auto which : {&auc_sums::pairs, &auc_sums::cases, &auc_sums::unknown})
+      for (const auto which : {auc_sums::pairs, auc_sums::cases, auc_sums::unknown})
         sum_each(ctx, n, auc_terms{which, cohort, sorted, k, controls}, write_auc_sum{which, sums + k});
     }
     each(ctx, count, finish_auc<T>{sums, all_controls, out});
