@@ -7,4 +7,5 @@
 #include <stroma/io/mapped_bags.hpp>
 #include <stroma/io/safetensors.hpp>
 #include <stroma/io/table.hpp>
+#include <stroma/io/torch_checkpoint.hpp>
 #include <stroma/train/checkpoint.hpp>
