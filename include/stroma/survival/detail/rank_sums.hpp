@@ -80,7 +80,7 @@ class rank_set {
   }
   [[nodiscard]] std::int64_t before(std::uint32_t rank) const {
     const std::uint64_t lower = words_[rank / 64] & ((std::uint64_t{1} << (rank % 64)) - 1);
-    return counts_.before(rank / 64) + std::popcount(lower);
+    return static_cast<std::int64_t>(counts_.before(rank / 64)) + static_cast<std::int64_t>(std::popcount(lower));
   }
 
   std::uint64_t* words_;
