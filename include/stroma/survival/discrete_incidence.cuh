@@ -23,8 +23,7 @@ struct add_incidence_derivatives {
   double scale;
   matrix_view<T, device_space> d_logit;
   __device__ void operator()(index_t r) const {
-    rows.at(r).differentiate(static_cast<double>(*d_value) * scale,
-                             [&](index_t k, double d) { d_logit(r, k) += static_cast<T>(d); });
+    rows.at(r).differentiate(static_cast<double>(*d_value) * scale, d_logit.row(r));
   }
 };
 template <class T>
@@ -33,8 +32,7 @@ struct incidence_curves {
   incidence_model model;
   matrix_view<T, device_space> out;
   __device__ void operator()(index_t r) const {
-    incidence_terms<T, device_space>{logit.row(r), model}.for_each_survival(
-        [&](index_t k, double s) { out(r, k) = static_cast<T>(s); });
+    write_survival(incidence_terms<T, device_space>{logit.row(r), model}, out.row(r));
   }
 };
 

@@ -25,81 +25,95 @@ struct discrete_incidence_options {
 
 namespace detail {
 
-/// A row's logits as the terms of a softmax, seen from the last bin to the first.
+/// A row's logits as the terms of a softmax.
 template <class T, class Space>
 struct incidence_terms {
   vector_view<const T, Space> logit;
   incidence_model model;
 
   [[nodiscard]] STROMA_HOST_DEVICE bool open() const { return model != incidence_model::bounded; }
-  /// visit(bin, term); after the last bin comes, or rather before it, that of those who outlive it.
-  template <class Visit>
-  STROMA_HOST_DEVICE void for_each(Visit&& visit) const {
-    if (open()) visit(logit.size, 0.0);
-    double sum = 0;
-    for (index_t k = logit.size; k-- > 0;) {
-      const auto x = static_cast<double>(logit[k]);
-      sum = model == incidence_model::mtlr ? sum + x : x;
-      visit(k, sum);
-    }
+  [[nodiscard]] STROMA_HOST_DEVICE index_t count() const { return logit.size + (open() ? 1 : 0); }
+};
+/// The terms from the last to the first, of which the last is that of those who outlive the last bin: 0.
+template <class T, class Space>
+struct incidence_walk {
+  incidence_terms<T, Space> terms;
+  index_t bin;
+  double term = 0;
+
+  STROMA_HOST_DEVICE explicit incidence_walk(const incidence_terms<T, Space>& t) : terms(t), bin(t.logit.size) {
+    if (!t.open()) next();
   }
-  /// log of the sum of exp(term) over the bins that `counts` admits.
-  template <class Counts>
-  [[nodiscard]] STROMA_HOST_DEVICE double log_sum(const Counts& counts) const {
-    double high = -HUGE_VAL, sum = 0;
-    for_each([&](index_t k, double x) { high = counts(k) && high < x ? x : high; });
-    for_each([&](index_t k, double x) { sum += counts(k) ? std::exp(x - high) : 0; });
-    return sum > 0 ? high + std::log(sum) : -HUGE_VAL;
-  }
-  /// visit(k, S_k): the chance to outlive a bin, from the last bin to the first.
-  template <class Visit>
-  STROMA_HOST_DEVICE void for_each_survival(Visit&& visit) const {
-    const double all = log_sum([](index_t) { return true; });
-    double later = 0;
-    for_each([&](index_t k, double x) {
-      if (k < logit.size) visit(k, later);
-      later += std::exp(x - all);
-    });
+  [[nodiscard]] STROMA_HOST_DEVICE bool more() const { return bin >= 0; }
+  STROMA_HOST_DEVICE void next() {
+    if (--bin < 0) return;
+    const auto x = static_cast<double>(terms.logit[bin]);
+    term = terms.model == incidence_model::mtlr ? term + x : x;
   }
 };
 
-/// A row's bins in two parts: [first, last) can be the bin of death, the others cannot. Its loss is
-/// -log P(inside) = softplus(outside - inside), each the log of a sum of exp, so nothing cancels.
+/// Bins first .. last - 1, or all others.
+struct bin_set {
+  index_t first, last;
+  bool others = false;
+  [[nodiscard]] STROMA_HOST_DEVICE bool has(index_t k) const { return (k >= first && k < last) != others; }
+};
+/// log of the sum of exp(term) over bins.
+template <class T, class Space>
+[[nodiscard]] STROMA_HOST_DEVICE double log_sum(const incidence_terms<T, Space>& terms, const bin_set& bins) {
+  double high = -HUGE_VAL, sum = 0;
+  for (incidence_walk<T, Space> at(terms); at.more(); at.next())
+    if (bins.has(at.bin) && high < at.term) high = at.term;
+  for (incidence_walk<T, Space> at(terms); at.more(); at.next())
+    if (bins.has(at.bin)) sum += std::exp(at.term - high);
+  return sum > 0 ? high + std::log(sum) : -HUGE_VAL;
+}
+/// The chances to outlive each bin; `survival` may be the logits.
+template <class T, class Space>
+STROMA_HOST_DEVICE void write_survival(const incidence_terms<T, Space>& terms, const vector_view<T, Space>& survival) {
+  const double all = log_sum(terms, {0, terms.count()});
+  double later = 0;
+  for (incidence_walk<T, Space> at(terms); at.more(); at.next()) {
+    if (at.bin < terms.logit.size) survival[at.bin] = static_cast<T>(later);
+    later += std::exp(at.term - all);
+  }
+}
+
+/// A row's bins in two parts: inside those that can be the bin of death, outside the others. Its loss is
+/// -log P(inside) = softplus(log_outside - log_inside), each the log of a sum of exp, so nothing cancels.
 template <class T, class Space>
 struct incidence_row {
   incidence_terms<T, Space> terms;
-  index_t first, last;
+  bin_set inside;
   double share;  ///< of its loss that counts
-  double inside, outside;
+  double log_inside, log_outside;
 
   STROMA_HOST_DEVICE incidence_row(const incidence_terms<T, Space>& t, index_t bin, bool died, double alpha)
       : terms(t),
-        first(died ? bin : bin + 1),
-        last(died ? bin + 1 : t.logit.size + (t.open() ? 1 : 0)),
-        share(died ? 1 : 1 - alpha) {
-    inside = terms.log_sum([this](index_t k) { return is_inside(k); });
-    outside = terms.log_sum([this](index_t k) { return !is_inside(k); });
-  }
-  [[nodiscard]] STROMA_HOST_DEVICE bool is_inside(index_t k) const { return k >= first && k < last; }
+        inside{died ? bin : bin + 1, died ? bin + 1 : t.count()},
+        share(died ? 1 : 1 - alpha),
+        log_inside(log_sum(t, inside)),
+        log_outside(log_sum(t, {inside.first, inside.last, true})) {}
   /// Censored in the last bin, and none after it.
-  [[nodiscard]] STROMA_HOST_DEVICE bool constant() const { return first == last; }
+  [[nodiscard]] STROMA_HOST_DEVICE bool constant() const { return inside.first == inside.last; }
 
   [[nodiscard]] STROMA_HOST_DEVICE double loss(double beyond_last_bin) const {
-    return share * (constant() ? -std::log(beyond_last_bin) : softplus(outside - inside));
+    return share * (constant() ? -std::log(beyond_last_bin) : softplus(log_outside - log_inside));
   }
-  /// add(k, seed times the derivative in logit k). That in the terms sums to 0 over the bins and the one beyond them,
-  /// so a logit that is in the terms until its own bin has minus the sum over those after it.
-  template <class Add>
-  STROMA_HOST_DEVICE void differentiate(double seed, Add&& add) const {
+  /// Adds seed times the derivative. That in the terms sums to 0 over the bins and the one beyond them, so a logit that
+  /// is in the terms until its own bin has minus the sum over those after it.
+  STROMA_HOST_DEVICE void differentiate(double seed, const vector_view<T, Space>& d_logit) const {
     if (constant()) return;
-    const double factor = seed * share * logistic(outside - inside);
+    const double factor = seed * share * logistic(log_outside - log_inside);
     double later = 0;
-    terms.for_each([&](index_t k, double x) {
-      const double part = std::exp(x - (is_inside(k) ? inside : outside));
-      const double d_term = is_inside(k) ? -factor * part : factor * part;
-      if (k < terms.logit.size) add(k, terms.model == incidence_model::mtlr ? -later : d_term);
+    for (incidence_walk<T, Space> at(terms); at.more(); at.next()) {
+      const bool is_inside = inside.has(at.bin);
+      const double part = std::exp(at.term - (is_inside ? log_inside : log_outside));
+      const double d_term = is_inside ? -factor * part : factor * part;
+      if (at.bin < terms.logit.size)
+        d_logit[at.bin] += static_cast<T>(terms.model == incidence_model::mtlr ? -later : d_term);
       later += d_term;
-    });
+    }
   }
 };
 
@@ -129,17 +143,14 @@ struct discrete_incidence_kernel {
                        const discrete_incidence_options& options) {
     const double seed = static_cast<double>(*d_value) * reduction_scale(options.reduce, logit.rows);
     for (index_t r = 0; r < logit.rows; ++r) {
-      row_of(logit, bin, event, r, options).differentiate(seed, [&](index_t k, double d) {
-        d_logit(r, k) += static_cast<T>(d);
-      });
+      row_of(logit, bin, event, r, options).differentiate(seed, d_logit.row(r));
     }
   }
 
   template <class T>
   static void curve(cpu_context&, matrix_view<const T> logit, incidence_model model, matrix_view<T> out) {
     for (index_t r = 0; r < logit.rows; ++r)
-      incidence_terms<T, host_space>{logit.row(r), model}.for_each_survival(
-          [&](index_t k, double s) { out(r, k) = static_cast<T>(s); });
+      write_survival(incidence_terms<T, host_space>{logit.row(r), model}, out.row(r));
   }
 };
 
