@@ -1,154 +1,170 @@
 #pragma once
 #include <cmath>
+#include <type_traits>
 
 #include <stroma/survival/cox_partial_likelihood.hpp>
+#include <stroma/survival/detail/risk_ranges.cuh>
 #include <stroma/survival/risk_order.cuh>
 
 namespace stroma::detail {
 
-/// A sum in units of exp(peak). No exponent of a join is above 0.
-struct scaled_sum {
-  double peak, sum;
-};
-/// Of terms w exp(score): the peak is the largest score, -infinity where there is no weight.
-struct join_at_risk {
-  __device__ scaled_sum operator()(const scaled_sum& a, const scaled_sum& b) const {
-    if (a.peak == -infinity<double>) return b;
-    if (b.peak == -infinity<double>) return a;
-    if (a.peak >= b.peak) return {a.peak, a.sum + b.sum * std::exp(b.peak - a.peak)};
-    return {b.peak, b.sum + a.sum * std::exp(a.peak - b.peak)};
+/// The deaths of a time, up to one of them.
+struct tied_deaths {
+  wide_number risk;
+  double weight;
+  index_t rows;
+  friend __device__ tied_deaths operator+(const tied_deaths& a, const tied_deaths& b) {
+    return {a.risk + b.risk, a.weight + b.weight, a.rows + b.rows};
   }
 };
-/// Of hazards from the earliest time on, in units of exp(-peak), where peaks never rise.
-struct join_hazards {
-  __device__ scaled_sum operator()(const scaled_sum& earlier, const scaled_sum& later) const {
-    if (earlier.sum == 0) return later;
-    return {later.peak, later.sum + earlier.sum * std::exp(later.peak - earlier.peak)};
+/// Hazards of a time for those at risk and for its deaths, and squared ones.
+struct tied_hazards {
+  double all, own, squared_all, squared_own;
+  friend __device__ tied_hazards operator+(const tied_hazards& a, const tied_hazards& b) {
+    return {a.all + b.all, a.own + b.own, a.squared_all + b.squared_all, a.squared_own + b.squared_own};
   }
+};
+struct risk_at {
+  const wide_number* risk;
+  __device__ wide_number operator()(index_t k) const { return risk[k]; }
 };
 
 template <class T>
-struct scores_at_risk {
+struct weigh_device_risks {
   vector_view<const T, device_space> score;
   device_risk_plan plan;
-  scaled_sum* at_risk;
+  wide_number* risk;
+  __device__ void operator()(index_t k) const {
+    risk[k] = weighted_exp(weight_at(plan, k), static_cast<double>(score[plan.row[k]]));
+  }
+};
+struct write_tied_deaths {
+  device_risk_plan plan;
+  const wide_number* risk;
+  segment_sum<tied_deaths>* to;
   __device__ void operator()(index_t k) const {
     const double w = weight_at(plan, k);
-    at_risk[k] = {w > 0 ? static_cast<double>(score[plan.row[k]]) : -infinity<double>, w > 0 ? w : 0};
+    segment_sum<tied_deaths> own{};  // nvcc 13.0 breaks off at a choice between two aggregates
+    if (died_at(plan, k) && w > 0) own.sum = {risk[k], w, 1};
+    own.begins = k == plan.first[plan.group[k]];
+    to[k] = own;
   }
 };
 
-/// The sums at a death time in units of exp(peak), as the host's risk_set; every lane of a warp has all.
-struct device_risk_set {
-  double peak, others, tied, tied_weight, tied_score;
-  index_t deaths;
-
-  /// The part of the tied deaths that is still at risk at the k-th of them.
-  [[nodiscard]] __device__ double remaining(index_t k) const {
-    return static_cast<double>(deaths - k) / static_cast<double>(deaths);
-  }
-};
-struct cox_time {
-  double loss, events;
-  double of_deaths;  // Efron: what the deaths of this time have of its own hazard
-};
-
-/// One warp for each time: its sums, its share of the loss, and its step of the hazard.
-template <class T>
-struct cox_times {
-  vector_view<const T, device_space> score;
+/// What is known of every time.
+struct device_ties {
   device_risk_plan plan;
-  ties method;
-  const scaled_sum* at_risk;  // [rows] of the positions up to this one
-  cox_time* time;             // [rows] by group
-  scaled_sum* hazard;         // [rows] by group
+  bool efron;
+  const wide_number *risk, *others;        // [rows] by position, by group
+  const segment_sum<tied_deaths>* deaths;  // [rows]
 
-  __device__ void operator()(index_t g, index_t lane) const {
-    if (g >= plan.counts->groups) {
-      if (lane != 0) return;
-      time[g] = {0, 0, 0};
-      hazard[g] = {0, 0};
-      return;
-    }
-    const device_risk_set s = sums(g, lane);
-    double logs = 0, step = 0, of_deaths = 0;
-    if (s.deaths > 0 && (method == ties::breslow || s.deaths == 1)) {
-      logs = std::log(s.others + s.tied);
-      step = of_deaths = s.tied_weight / (s.others + s.tied);
-    } else if (s.deaths > 0) {
-      const double share = s.tied_weight / static_cast<double>(s.deaths);
-      for (index_t k = lane; k < s.deaths; k += warp_threads) {
-        const double remaining = s.remaining(k), at_k = s.others + remaining * s.tied;
-        logs += std::log(at_k);
-        step += share / at_k;
-        of_deaths += remaining * (share / at_k);
-      }
-      logs = warp_join(logs, add_values{}) / static_cast<double>(s.deaths);
-      step = warp_join(step, add_values{});
-      of_deaths = warp_join(of_deaths, add_values{});
-    }
-    if (lane != 0) return;
-    time[g] = {s.deaths > 0 ? s.tied_weight * logs - s.tied_score : 0, s.tied_weight, of_deaths};
-    hazard[g] = {s.peak, step};
+  [[nodiscard]] __device__ cox_tie at(index_t g) const {
+    cox_tie tie{{0, 0}, 0, 0, 0, 0, 0};
+    const index_t last = plan.first[g + 1] - 1;
+    if (plan.deaths[g] > last || deaths[last].sum.rows == 0) return tie;
+    const tied_deaths all = deaths[last].sum;
+    tie.weight = all.weight;
+    tie.deaths = all.rows;
+    tie.steps = efron ? all.rows : 1;
+    tie.at_risk = others[g] + all.risk;
+    tie.others = ratio(others[g], tie.at_risk);
+    tie.tied = ratio(all.risk, tie.at_risk);
+    return tie;
   }
-
- private:
-  __device__ device_risk_set sums(index_t g, index_t lane) const {
-    const index_t deaths = plan.deaths[g], last = plan.first[g + 1];
-    const double peak = at_risk[last - 1].peak;
-    const scaled_sum before = deaths > 0 ? at_risk[deaths - 1] : scaled_sum{-infinity<double>, 0};
-    device_risk_set s{peak, before.peak == -infinity<double> ? 0 : before.sum * std::exp(before.peak - peak), 0, 0, 0,
-                      0};
-    const bool alone = last - deaths == 1;  // every lane looks at it, and nothing is joined
-    for (index_t k = deaths + (alone ? 0 : lane); k < last; k += warp_threads) {
-      const double w = weight_at(plan, k), below = static_cast<double>(score[plan.row[k]]) - peak;
-      if (!(w > 0)) continue;
-      s.tied += w * std::exp(below);
-      s.tied_weight += w;
-      s.tied_score += w * below;
-      ++s.deaths;
-    }
-    if (alone || deaths == last) return s;
-    s.tied = warp_join(s.tied, add_values{});
-    s.tied_weight = warp_join(s.tied_weight, add_values{});
-    s.tied_score = warp_join(s.tied_score, add_values{});
-    s.deaths = warp_join(s.deaths, add_values{});
-    return s;
-  }
+  /// As on the host: its own hazard takes all digits of w - r hazard.
+  [[nodiscard]] __device__ bool alone(index_t g) const { return plan.first[g + 1] - plan.deaths[g] == 1; }
 };
 
-/// d loss / d score = w exp(score) hazard(time) - w event
-template <class T>
-struct cox_gradient {
-  vector_view<const T, device_space> score;
-  device_risk_plan plan;
-  const cox_time* time;
-  const scaled_sum* hazard;  // of all times up to a group's
-  const double* scale;       // null: 1
-  vector_view<T, device_space> gradient;
-
+/// A death has its share of the loss, and of its time's hazards the step of its rank among the deaths: however many
+/// die at one time, no thread takes more than one.
+struct visit_deaths {
+  device_ties ties;
+  double* loss;
+  segment_sum<tied_hazards>* hazards;  // null: not asked for
   __device__ void operator()(index_t k) const {
-    const index_t g = plan.group[k], row = plan.row[k];
-    const double w = weight_at(plan, k), peak = hazard[g].peak;
-    const double risk = w > 0 ? w * std::exp(static_cast<double>(score[row]) - peak) : 0;
-    double d = risk * hazard[g].sum;
-    if (died_at(plan, k)) {
-      double of_deaths = time[g].of_deaths;
-      if (g + 1 < plan.counts->groups && hazard[g + 1].sum != 0)
-        of_deaths += hazard[g + 1].sum * std::exp(peak - hazard[g + 1].peak);
-      d = risk * of_deaths - w;
+    const device_risk_plan& plan = ties.plan;
+    const index_t g = plan.group[k];
+    const double w = weight_at(plan, k);
+    tied_hazards h{0, 0, 0, 0};
+    loss[k] = 0;
+    if (died_at(plan, k) && w > 0) {
+      const cox_tie tie = ties.at(g);
+      const wide_number r = ties.risk[k];
+      const index_t step = ties.deaths[k].sum.rows - 1;
+      const double excess = std::log(tie.at_risk.m / r.m * (is_moderate(w) ? w : 1));
+      loss[k] = w * (excess + (tie.at_risk.e - r.e) * log_granule + (is_moderate(w) ? 0 : std::log(w)));
+      if (step < tie.steps) {
+        if (step > 0) loss[k] += tie.share() * std::log(tie.part(step));
+        cox_hazard hazard;
+        cox_squared_hazard squared;
+        hazard.add(tie, step);
+        squared.add(tie, step);
+        h = {hazard.all, hazard.own, squared.all, squared.own};
+      }
     }
-    gradient[row] = static_cast<T>(scale == nullptr ? d : *scale * d);
+    if (hazards != nullptr) hazards[k] = {h, k == plan.first[g]};
+  }
+};
+template <int Sums>
+struct write_steps {
+  device_ties ties;
+  const segment_sum<tied_hazards>* hazards;
+  wide_numbers<Sums>* step;
+  __device__ void operator()(index_t g) const {
+    wide_numbers<Sums> s{};
+    if (g < group_count(ties.plan)) {
+      const cox_tie tie = ties.at(g);
+      if (tie.steps > 0) {
+        const tied_hazards h = hazards[ties.plan.first[g + 1] - 1].sum;
+        const wide_number unit = reciprocal(tie.at_risk);
+        s.x[0] = unit * h.all;
+        if constexpr (Sums > 1) s.x[1] = unit * unit * h.squared_all;
+      }
+    }
+    step[g] = s;
   }
 };
 
-struct cox_losses {
-  const cox_time* time;
-  __device__ double operator()(index_t g) const { return time[g].loss; }
+template <class T, int Sums>
+struct write_device_derivatives {
+  device_ties ties;
+  const segment_sum<tied_hazards>* hazards;
+  const wide_numbers<Sums>* step;  // [rows] by position: of the times at which it is at risk
+  const double* scale;             // null: 1
+  cox_output<T, device_space> out;
+
+  [[nodiscard]] static __device__ double second(const wide_number& r, const wide_number& hazard,
+                                                const wide_number& squared) {
+    const double d = plain_product(r, hazard) - plain_product(r, r * squared);
+    return d < 0 ? 0 : d;
+  }
+  __device__ void operator()(index_t k) const {
+    const device_risk_plan& plan = ties.plan;
+    const index_t g = plan.group[k], row = plan.row[k];
+    const wide_number r = ties.risk[k];
+    const double w = weight_at(plan, k), factor = scale == nullptr ? 1 : *scale;
+    double d = plain_product(r, step[k].x[0]), c = 0;
+    if constexpr (Sums > 1) c = second(r, step[k].x[0], step[k].x[1]);
+    if (died_at(plan, k) && w > 0) {
+      const cox_tie tie = ties.at(g);
+      const tied_hazards h = hazards[plan.first[g + 1] - 1].sum;
+      const wide_number unit = reciprocal(tie.at_risk);
+      d += ties.alone(g) ? -w * tie.others : plain_product(r, unit * h.own) - w;
+      if constexpr (Sums > 1)
+        c += ties.alone(g) ? w * tie.others * tie.tied : second(r, unit * h.own, unit * unit * h.squared_own);
+    }
+    if (out.gradient.size != 0) out.gradient[row] = static_cast<T>(factor * d);
+    if (Sums > 1) out.hessian_diagonal[row] = static_cast<T>(factor * c);
+  }
 };
-struct cox_events {
-  const cox_time* time;
-  __device__ double operator()(index_t g) const { return time[g].events; }
+
+struct read_number {
+  const double* x;
+  __device__ double operator()(index_t k) const { return x[k]; }
+};
+struct weight_of_death {
+  device_risk_plan plan;
+  __device__ double operator()(index_t k) const { return died_at(plan, k) ? weight_at(plan, k) : 0; }
 };
 struct write_mean_scale {
   double* scale;
@@ -168,25 +184,33 @@ struct add_scaled_gradient {
   __device__ void operator()(index_t i) const { target[i] += *seed * gradient[i]; }
 };
 
-/// Two scans over the patients, and one warp for each time: with d deaths at one time it takes d / 32 steps.
+/// Scans over patients and times; with late entry two of each for every level of risk_ranges. Breslow and Efron.
 template <>
 struct cox_kernel<backend::cuda> {
   template <class T>
   static void run(cuda_context& ctx, vector_view<const T, device_space> score, const device_risk_plan& plan,
-                  const cox_options& options, cox_output<T, device_space> out) {
+                  const cox_options& options, const cox_output<T, device_space>& out) {
+    const bool differentiates = out.gradient.size != 0 || out.hessian_diagonal.size != 0;
     auto scratch = ctx.workspace().open();
-    auto* const at_risk = scratch.template take<scaled_sum>(plan.rows);
-    auto* const time = scratch.template take<cox_time>(plan.rows);
-    auto* const hazard = scratch.template take<scaled_sum>(plan.rows);
+    auto* const risk = scratch.template take<wide_number>(plan.rows);
+    auto* const others = scratch.template take<wide_number>(plan.rows);
+    auto* const deaths = scratch.template take<segment_sum<tied_deaths>>(plan.rows);
+    auto* const loss = scratch.template take<double>(plan.rows);
+    auto* const hazards = differentiates ? scratch.template take<segment_sum<tied_hazards>>(plan.rows) : nullptr;
     double* const scale = options.reduce == reduction::mean ? scratch.template take<double>(1) : nullptr;
-    each(ctx, plan.rows, scores_at_risk<T>{score, plan, at_risk});
-    inclusive_scan(ctx, plan.rows, at_risk, join_at_risk{});
-    each_row(ctx, plan.rows, cox_times<T>{score, plan, options.tie_method, at_risk, time, hazard});
-    if (scale != nullptr) sum_each(ctx, plan.rows, cox_events{time}, write_mean_scale{scale});
-    sum_each(ctx, plan.rows, cox_losses{time}, write_cox_value<T>{scale, out.value});
-    if (out.gradient.size == 0) return;
-    reversed_inclusive_scan(ctx, plan.rows, hazard, join_hazards{});
-    each(ctx, plan.rows, cox_gradient<T>{score, plan, time, hazard, scale, out.gradient});
+    const device_ties all{plan, options.tie_method == ties::efron, risk, others, deaths};
+
+    each(ctx, plan.rows, weigh_device_risks<T>{score, plan, risk});
+    spread(ctx, plan, risk_at{risk}, others);
+    each(ctx, plan.rows, write_tied_deaths{plan, risk, deaths});
+    inclusive_scan(ctx, plan.rows, deaths, join_segment_sums{});
+    each(ctx, plan.rows, visit_deaths{all, loss, hazards});
+    if (scale != nullptr) sum_each(ctx, plan.rows, weight_of_death{plan}, write_mean_scale{scale});
+    sum_each(ctx, plan.rows, read_number{loss}, write_cox_value<T>{scale, out.value});
+    if (!differentiates) return;
+    inclusive_scan(ctx, plan.rows, hazards, join_segment_sums{});
+    if (out.hessian_diagonal.size != 0) differentiate<T, 2>(ctx, all, hazards, scale, out);
+    else differentiate<T, 1>(ctx, all, hazards, scale, out);
   }
 
   /// target += seed gradient
@@ -194,6 +218,19 @@ struct cox_kernel<backend::cuda> {
   static void add_scaled(cuda_context& ctx, const T* seed, vector_view<const T, device_space> gradient,
                          vector_view<T, device_space> target) {
     each(ctx, target.size, add_scaled_gradient<T>{seed, gradient, target});
+  }
+
+ private:
+  template <class T, int Sums>
+  static void differentiate(cuda_context& ctx, const device_ties& ties, const segment_sum<tied_hazards>* hazards,
+                            const double* scale, const cox_output<T, device_space>& out) {
+    const index_t rows = ties.plan.rows;
+    auto scratch = ctx.workspace().open();
+    auto* const by_group = scratch.template take<wide_numbers<Sums>>(rows);
+    auto* const by_position = scratch.template take<wide_numbers<Sums>>(rows);
+    each(ctx, rows, write_steps<Sums>{ties, hazards, by_group});
+    gather(ctx, ties.plan, static_cast<const wide_numbers<Sums>*>(by_group), by_position);
+    each(ctx, rows, write_device_derivatives<T, Sums>{ties, hazards, by_position, scale, out});
   }
 };
 
