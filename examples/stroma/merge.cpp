@@ -35,7 +35,7 @@ auto with_rule(const merge_options& o, F&& f) {
     case merge_method::task_arithmetic:
       return f(stroma::task_arithmetic({.weights = o.weights, .scale = o.scale}));
     case merge_method::ties:
-      return f(stroma::ties({o.density, o.scope, o.count, o.vote, o.zero, o.merge, o.weights, o.scale}));
+      return f(stroma::ties_merging({o.density, o.scope, o.count, o.vote, o.zero, o.merge, o.weights, o.scale}));
     case merge_method::dare:
       return f(stroma::dare({o.density, o.seed, o.rescale, o.vote, o.zero, o.merge, o.weights, o.scale}));
     case merge_method::della:

@@ -7,7 +7,7 @@
 #include <stroma/taskvector/dare.hpp>
 #include <stroma/taskvector/della.hpp>
 #include <stroma/taskvector/merge_files.hpp>
-#include <stroma/taskvector/ties.hpp>
+#include <stroma/taskvector/ties_merging.hpp>
 
 #include "spec.hpp"
 

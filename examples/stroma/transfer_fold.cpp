@@ -13,7 +13,7 @@
 #include <stroma/survival/discretise.hpp>
 #include <stroma/taskvector/arithmetic.hpp>
 #include <stroma/taskvector/merge.hpp>
-#include <stroma/taskvector/ties.hpp>
+#include <stroma/taskvector/ties_merging.hpp>
 #include <stroma/train/loop.hpp>
 
 #include "transfer.hpp"
@@ -168,7 +168,7 @@ transfer_result transfer_fold::mixed(transfer_method method, std::size_t target,
     if (!with_ties) continue;
     const std::vector<encoder_model> pair{own, bases_.of[c][0]};
     encoder_model merged = bases_.origin;
-    stroma::merge(ctx_, stroma::ties({.merge = stroma::agreeing::sum}), bases_.origin, pair, merged);
+    stroma::merge(ctx_, stroma::ties_merging({.merge = stroma::agreeing::sum}), bases_.origin, pair, merged);
     sources.back() = std::move(merged);
   }
   const vectors stack(bases_.origin, std::span<const encoder_model>(sources), own, stroma::in_encoder);

@@ -2,7 +2,9 @@
 
 /// Everything that computes, for a host compiler with Eigen alone. Files (bags, tables, safetensors, checkpoints) are
 /// in <stroma/io.hpp>: they need <filesystem> and cost as much compiler time as half of the rest. What needs more than
-/// Eigen is included by itself: <stroma/adapt/xtensor.hpp> and <stroma/io/npy.hpp> with the target stroma::xtensor.
+/// Eigen is included by itself: <stroma/adapt/xtensor.hpp> and <stroma/io/npy.hpp> with the target stroma::xtensor. So
+/// are the merging rules that decompose matrices (taskvector/iso_c, iso_cts, tsv, subspace, regmean), for what Eigen's
+/// decompositions cost a compiler.
 
 #include <stroma/adapt/eigen.hpp>
 #include <stroma/adapt/std.hpp>
@@ -14,9 +16,11 @@
 #include <stroma/core/members.hpp>
 #include <stroma/core/number_view.hpp>
 #include <stroma/core/random.hpp>
+#include <stroma/core/sort_key.hpp>
 #include <stroma/metrics/accuracy.hpp>
 #include <stroma/metrics/roc_auc.hpp>
 #include <stroma/models/abmil.hpp>
+#include <stroma/models/pooled_mil.hpp>
 #include <stroma/models/steph.hpp>
 #include <stroma/nn/activations.hpp>
 #include <stroma/nn/add.hpp>
@@ -32,6 +36,7 @@
 #include <stroma/nn/mean_squared_error.hpp>
 #include <stroma/nn/scaled_cosine.hpp>
 #include <stroma/nn/softmax.hpp>
+#include <stroma/nn/top_k.hpp>
 #include <stroma/optim/adam.hpp>
 #include <stroma/optim/clip.hpp>
 #include <stroma/optim/schedule.hpp>
@@ -40,17 +45,54 @@
 #include <stroma/pooling/log_sum_exp_pool.hpp>
 #include <stroma/pooling/max_pool.hpp>
 #include <stroma/pooling/mean_pool.hpp>
+#include <stroma/report/survival_plot.hpp>
+#include <stroma/survival/baseline_hazard.hpp>
+#include <stroma/survival/bootstrap.hpp>
+#include <stroma/survival/brier_score.hpp>
+#include <stroma/survival/calibration.hpp>
+#include <stroma/survival/censoring_curve.hpp>
 #include <stroma/survival/concordance.hpp>
+#include <stroma/survival/concordance_difference.hpp>
+#include <stroma/survival/cox_elastic_net.hpp>
+#include <stroma/survival/cox_hessian_product.hpp>
 #include <stroma/survival/cox_partial_likelihood.hpp>
+#include <stroma/survival/cox_regression.hpp>
+#include <stroma/survival/cox_residuals.hpp>
 #include <stroma/survival/discrete_hazard.hpp>
 #include <stroma/survival/discrete_incidence.hpp>
 #include <stroma/survival/discretise.hpp>
+#include <stroma/survival/expected_lifetime.hpp>
+#include <stroma/survival/kaplan_meier.hpp>
+#include <stroma/survival/log_rank.hpp>
+#include <stroma/survival/piecewise_hazard.hpp>
+#include <stroma/survival/pseudo_values.hpp>
 #include <stroma/survival/ranking.hpp>
 #include <stroma/survival/risk_order.hpp>
+#include <stroma/survival/survival_curve.hpp>
+#include <stroma/survival/time_dependent_auc.hpp>
+#include <stroma/survival/time_dependent_concordance.hpp>
+#include <stroma/survival/time_error.hpp>
+#include <stroma/taskvector/adaptive_merge.hpp>
+#include <stroma/taskvector/arithmetic.hpp>
+#include <stroma/taskvector/breadcrumbs.hpp>
+#include <stroma/taskvector/dare.hpp>
+#include <stroma/taskvector/della.hpp>
+#include <stroma/taskvector/fingerprint.hpp>
+#include <stroma/taskvector/fisher.hpp>
+#include <stroma/taskvector/greedy_soup.hpp>
+#include <stroma/taskvector/merge.hpp>
 #include <stroma/taskvector/mixing_penalty.hpp>
 #include <stroma/taskvector/mixing_weight.hpp>
+#include <stroma/taskvector/model_stock.hpp>
+#include <stroma/taskvector/prediction_entropy.hpp>
+#include <stroma/taskvector/similarity.hpp>
+#include <stroma/taskvector/slerp.hpp>
 #include <stroma/taskvector/sparse_mixup.hpp>
+#include <stroma/taskvector/task_arithmetic.hpp>
+#include <stroma/taskvector/ties_merging.hpp>
 #include <stroma/taskvector/vector_stack.hpp>
+#include <stroma/taskvector/weighted_average.hpp>
+#include <stroma/taskvector/weighted_sum.hpp>
 #include <stroma/train/early_stopping.hpp>
 #include <stroma/train/folds.hpp>
 #include <stroma/train/full_cohort_cox.hpp>

@@ -8,7 +8,7 @@
 
 #include <stroma/core/context.hpp>
 #include <stroma/taskvector/breadcrumbs.hpp>
-#include <stroma/taskvector/ties.hpp>
+#include <stroma/taskvector/ties_merging.hpp>
 
 #include "taskvector/models.hpp"
 
@@ -86,7 +86,7 @@ TEST_CASE("breadcrumbs: without outliers it is exact trimming; several tasks add
   const auto tuned = tuned_from(base, 3);
   small_model<double> a, b;
   merge(ctx, breadcrumbs({.density = 0.3, .gamma = 0, .vote = sign_vote::sum}), base, tuned, a);
-  merge(ctx, ties({.density = 0.3, .scope = merge_scope::tensor, .count = trim_count::exact}), base, tuned, b);
+  merge(ctx, ties_merging({.density = 0.3, .scope = merge_scope::tensor, .count = trim_count::exact}), base, tuned, b);
   CHECK(same_bits(a, b));
   merge_report report;
   merge(ctx, breadcrumbs({.density = 0.3, .gamma = 0.1, .scale = 0}), base, tuned, a, &report);

@@ -8,7 +8,7 @@
 
 #include <stroma/core/context.hpp>
 #include <stroma/taskvector/della.hpp>
-#include <stroma/taskvector/ties.hpp>
+#include <stroma/taskvector/ties_merging.hpp>
 
 #include "taskvector/models.hpp"
 
@@ -76,7 +76,7 @@ TEST_CASE("della: density 1 elects signs alone, density 0 leaves the base") {
   const auto tuned = tuned_from(base, 3);
   small_model<double> out, expected;
   merge(ctx, della({.density = 1, .epsilon = 0}), base, tuned, out);
-  merge(ctx, ties({.density = 1, .scope = merge_scope::tensor}), base, tuned, expected);
+  merge(ctx, ties_merging({.density = 1, .scope = merge_scope::tensor}), base, tuned, expected);
   CHECK(same_bits(out, expected));
   merge(ctx, della({.density = 0, .epsilon = 0}), base, tuned, out);
   CHECK(same_bits(out, base));

@@ -15,7 +15,7 @@
 #include <stroma/taskvector/dare.hpp>
 #include <stroma/taskvector/merge_files.hpp>
 #include <stroma/taskvector/task_arithmetic.hpp>
-#include <stroma/taskvector/ties.hpp>
+#include <stroma/taskvector/ties_merging.hpp>
 #include <stroma/taskvector/weighted_average.hpp>
 
 #include "taskvector/models.hpp"
@@ -104,9 +104,9 @@ TEST_CASE_TEMPLATE("merge_files: a file has the bits of a model merged in memory
       CHECK(from_files[i].kept == in_memory[i].kept);
     }
   };
-  check(ties());
-  check(ties({.density = 0.5, .count = trim_count::exact}));
-  check(ties(ties_by_tensor(0.4)));
+  check(ties_merging());
+  check(ties_merging({.density = 0.5, .count = trim_count::exact}));
+  check(ties_merging(ties_by_tensor(0.4)));
   check(dare({.density = 0.5}));
   check(task_arithmetic({.scale = 0.3}));
   check(weighted_average());
@@ -181,7 +181,7 @@ TEST_CASE("merge_files: passes and tensors are told") {
   const auto base = random_model<small_model<float>>(1);
   const auto paths = saved(folder, tuned_from(base, 2));
   std::vector<merge_progress> seen;
-  merge_files(ctx, ties(), model_files({}, paths), folder / "out",
+  merge_files(ctx, ties_merging(), model_files({}, paths), folder / "out",
               {.progress = [&](const merge_progress& p) { seen.push_back(p); }, .metadata = {{"method", "ties"}}});
   REQUIRE(seen.size() == 4 * 5);  // two for the threshold, one for the signs, one that writes
   CHECK(seen[0].pass == 1);
@@ -232,8 +232,8 @@ TEST_CASE("merge_files: what does not fit is named, and nothing is written") {
   const std::vector<float> bad{1, std::numeric_limits<float>::infinity()};
   write_safetensors(folder / "bad", {named_tensor("w", bad), named_tensor("n", five)});
   const model_files files(folder / "base", {folder / "bad"});
-  CHECK(message_of<value_error>([&] { merge_files(ctx, ties(), files, folder / "never"); }) ==
-        "ties: models[0]: w: inf at 1, expected finite values");
+  CHECK(message_of<value_error>([&] { merge_files(ctx, ties_merging(), files, folder / "never"); }) ==
+        "ties_merging: models[0]: w: inf at 1, expected finite values");
   CHECK_THROWS_AS(merge_files(ctx, weighted_average(), files, folder / "never"), value_error);
   CHECK(!std::filesystem::exists(folder / "never"));
 }
@@ -247,7 +247,7 @@ TEST_CASE("merge_files: a model of another base is refused, both are named") {
   const auto paths = saved(folder, tuned_from(base, 2), {{"base_fingerprint", fingerprint_of(base)}});
   const model_files files(folder / "base", paths);
   CHECK(files.base_fingerprint() == fingerprint_of(base));
-  merge_files(ctx, ties(), files, folder / "out");
+  merge_files(ctx, ties_merging(), files, folder / "out");
   CHECK(safetensors_reader(folder / "out").metadata().at("base_fingerprint") == fingerprint_of(base));
   const auto message = message_of<value_error>([&] { model_files(folder / "other", paths); });
   CHECK(message == "model_files: " + (folder / "other").string() + " for " + paths[0].string() +

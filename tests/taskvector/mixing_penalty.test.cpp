@@ -34,7 +34,8 @@ TEST_CASE("mixing_penalty: the published example, term by term") {
   CHECK(std::abs(penalty(w, s, 1, {.top_k = 3, .aggregation = 1, .balance = 0, .share = 0}) - 5.6526720) < 1e-7);
   CHECK(std::abs(penalty(w, s, 1, {.top_k = 3, .aggregation = 0, .balance = 1, .share = 0}) - .8666667) < 1e-7);
   CHECK(std::abs(penalty(w, s, 1, {.top_k = 3, .aggregation = 0, .balance = 0, .share = 1}) - .35) < 1e-7);
-  // As published, with seven digits. Its least value, where all weights are 0: the squared logarithm of the number of sources.
+  // As published, with seven digits. Its least value, where all weights are 0: the squared logarithm of the number of
+  // sources.
   CHECK(std::abs(penalty(std::vector<double>(12), std::vector<double>(12, 1), 1,
                          {.top_k = 5, .aggregation = 1, .balance = 0, .share = 0}) -
                  6.1748) < 1e-4);

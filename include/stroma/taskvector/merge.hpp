@@ -187,8 +187,8 @@ void merge_models(cpu_context& ctx, Rule& rule, std::span<const Model> models, s
 }  // namespace detail
 
 /// Merges models that were tuned from one base, tensor by tensor, by a rule:
-/// `merge(ctx, ties({.density = 0.2}), base, tuned, merged)`.
-/// @param rule    of this folder (weighted_average, task_arithmetic, ties, dare, ...), or your own
+/// `merge(ctx, ties_merging({.density = 0.2}), base, tuned, merged)`.
+/// @param rule    of this folder (weighted_average, task_arithmetic, ties_merging, dare, ...), or your own
 /// @param tuned   one model or more, of the base's extents
 /// @param out     the same extents, overwritten; none of the inputs
 /// @param report  what changed, a line for each tensor; null: not wanted

@@ -193,10 +193,10 @@ inline void append_copy(safetensors_writer& writer, const safetensors_reader& fi
 
 }  // namespace detail
 
-/// Merges files tensor by tensor, by any rule: `merge_files(ctx, ties(), files, "merged.safetensors")`. The result has
-/// the tensors, their order, types and metadata of the base (of the first model without one). 16-bit elements are
-/// widened, merged in float and rounded once; F64 is merged in double. Only one tensor of each file is in memory at a
-/// time, and F32 and F64 are read where they lie. The file appears, whole, at the end.
+/// Merges files tensor by tensor, by any rule: `merge_files(ctx, ties_merging(), files, "merged.safetensors")`. The
+/// result has the tensors, their order, types and metadata of the base (of the first model without one). 16-bit
+/// elements are widened, merged in float and rounded once; F64 is merged in double. Only one tensor of each file is in
+/// memory at a time, and F32 and F64 are read where they lie. The file appears, whole, at the end.
 /// @return what changed, one entry for each merged tensor
 /// Cost: the rule's passes over all files, and one for the report. The same bytes for any number of threads.
 /// @throws value_error, shape_error  options of the rule, NaN or infinity in a file   @throws format_error  the disk

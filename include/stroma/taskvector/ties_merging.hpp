@@ -46,11 +46,11 @@ struct ties_options {
 /// 1 MB for each model while the threshold is sought. Deterministic; votes and means are in double.
 /// @throws value_error, shape_error  options; a mean takes no negative weights
 /// Reference: Yadav et al., "TIES-merging: resolving interference when merging models", NeurIPS 2023.
-class ties {
+class ties_merging {
  public:
-  explicit ties(ties_options options = {}) : options_(std::move(options)) {}
+  explicit ties_merging(ties_options options = {}) : options_(std::move(options)) {}
 
-  [[nodiscard]] static std::string_view name() { return "ties"; }
+  [[nodiscard]] static std::string_view name() { return "ties_merging"; }
   void begin(index_t models) {
     check::in_range(name(), "options.density", options_.density, 0.0, 1.0);
     check::require(options_.vote != sign_vote::none, name(), "options.vote", "none", "sum or count");

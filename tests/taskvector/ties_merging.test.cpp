@@ -7,7 +7,7 @@
 #include <doctest/doctest.h>
 
 #include <stroma/core/context.hpp>
-#include <stroma/taskvector/ties.hpp>
+#include <stroma/taskvector/ties_merging.hpp>
 
 #include "taskvector/models.hpp"
 
@@ -101,7 +101,7 @@ template <class T>
 void check_against_definition(const std::vector<small_model<T>>& vectors, const ties_options& o) {
   small_model<T> out;
   cpu_context ctx(2);
-  merge(ctx, ties(o), vectors, out);
+  merge(ctx, ties_merging(o), vectors, out);
   const auto found = flat(out);
   std::vector<numbers> all;
   for (const auto& v : vectors) {
@@ -146,13 +146,13 @@ template <class T>
 std::vector<double> merged_row(const std::vector<matrix_model<T>>& vectors, const ties_options& o) {
   cpu_context ctx;
   matrix_model<T> out = vectors[0];
-  merge(ctx, ties(o), vectors, out);
+  merge(ctx, ties_merging(o), vectors, out);
   return {out.w.begin(), out.w.end()};
 }
 
 }  // namespace
 
-TEST_CASE_TEMPLATE("ties: every scope, count, vote and merge against the definition", T, float, double) {
+TEST_CASE_TEMPLATE("ties_merging: every scope, count, vote and merge against the definition", T, float, double) {
   for (const auto& vectors : {coarse_vectors<small_model<T>>(3, 5), tuned_from(small_model<T>{}, 4)})
     for (const merge_scope scope : {merge_scope::model, merge_scope::tensor, merge_scope::row})
       for (const trim_count count : {trim_count::published, trim_count::exact})
@@ -179,7 +179,7 @@ TEST_CASE_TEMPLATE("ties: every scope, count, vote and merge against the definit
         }
 }
 
-TEST_CASE("ties: magnitudes that differ in the last bits of a double, or by hundreds of powers of ten") {
+TEST_CASE("ties_merging: magnitudes that differ in the last bits of a double, or by hundreds of powers of ten") {
   std::vector<small_model<double>> vectors(2);
   random_stream draw(3);
   for (auto& v : vectors)
@@ -195,7 +195,7 @@ TEST_CASE("ties: magnitudes that differ in the last bits of a double, or by hund
   check_against_definition<double>(vectors, {.density = 0.25, .count = trim_count::exact});
 }
 
-TEST_CASE_TEMPLATE("ties: the example of the specification", T, float, double) {
+TEST_CASE_TEMPLATE("ties_merging: the example of the specification", T, float, double) {
   const std::vector<matrix_model<T>> vectors{row_of<T>({.1, -.9, .3, .5, -.2, .7, -.4, .05, .6, -.8}),
                                              row_of<T>({.2, .4, -.6, .9, -.1, -.7, .3, .8, -.05, .5})};
   const auto found = merged_row(vectors, {.density = 0.2, .merge = agreeing::sum});
@@ -203,7 +203,7 @@ TEST_CASE_TEMPLATE("ties: the example of the specification", T, float, double) {
   for (std::size_t i = 0; i < 10; ++i) CHECK(found[i] == static_cast<T>(expected[i]));
 }
 
-TEST_CASE("ties: an exact zero vote") {
+TEST_CASE("ties_merging: an exact zero vote") {
   // The elements vote +, 0, +: most are positive, so the tie goes to the positive value.
   const std::vector<matrix_model<double>> up{row_of<double>({1, 2, 1}), row_of<double>({1, -2, 1})};
   CHECK(merged_row(up, {.density = 1}) == std::vector<double>{1, 2, 1});
@@ -216,7 +216,7 @@ TEST_CASE("ties: an exact zero vote") {
   CHECK(merged_row(tie, ties_by_tensor(1)) == std::vector<double>{3});
 }
 
-TEST_CASE("ties: ties at the threshold") {
+TEST_CASE("ties_merging: ties at the threshold") {
   const std::vector<matrix_model<float>> one{row_of<float>({1, -1, 1, 2, -1})};
   CHECK(merged_row(one, {.density = 0.4}) == std::vector<double>{1, -1, 1, 2, -1});  // r + 1 = 3, and two more tie
   CHECK(merged_row(one, {.density = 0.4, .count = trim_count::exact}) == std::vector<double>{1, 0, 0, 2, 0});
@@ -227,19 +227,19 @@ TEST_CASE("ties: ties at the threshold") {
   CHECK(merged_row(zeros, {.density = 0.5}) == std::vector<double>(3, 0));
 }
 
-TEST_CASE("ties: one element stays, where mergekit ends; one task alone is only trimmed") {
+TEST_CASE("ties_merging: one element stays, where mergekit ends; one task alone is only trimmed") {
   const std::vector<matrix_model<float>> one{row_of<float>({0.25})};
   CHECK(merged_row(one, ties_by_tensor(0.1)) == std::vector<double>{0.25});
 }
 
-TEST_CASE("ties: threads, the number kept, and scale on a base") {
+TEST_CASE("ties_merging: threads, the number kept, and scale on a base") {
   const auto base = random_model<large_model<float>>(1);
   const auto tuned = tuned_from(base, 3);
   const auto run = [&](int threads, const ties_options& o) {
     cpu_context ctx(threads);
     large_model<float> out;
     merge_report report;
-    merge(ctx, ties(o), base, tuned, out, &report);
+    merge(ctx, ties_merging(o), base, tuned, out, &report);
     const auto n = static_cast<double>(base.weight.size());
     if (o.count == trim_count::exact)
       CHECK(report[0].kept == static_cast<double>(static_cast<index_t>(o.density * n)) / n);
@@ -256,15 +256,15 @@ TEST_CASE("ties: threads, the number kept, and scale on a base") {
   CHECK(same_bits(run(1, still), base));
 }
 
-TEST_CASE("ties: mistakes") {
+TEST_CASE("ties_merging: mistakes") {
   cpu_context ctx;
   const std::vector<small_model<float>> vectors(2);
   small_model<float> out;
-  CHECK(message_of<value_error>([&] { merge(ctx, ties({.density = 20}), vectors, out); }) ==
-        "ties: options.density: 20, expected 0 to 1");
+  CHECK(message_of<value_error>([&] { merge(ctx, ties_merging({.density = 20}), vectors, out); }) ==
+        "ties_merging: options.density: 20, expected 0 to 1");
   CHECK(message_of<value_error>([&] {
-          merge(ctx, ties({.weights = {1, -1}}), vectors, out);
-        }) == "ties: options.weights[1]: -1, expected 0 or more (of a mean)");
-  CHECK_THROWS_AS(merge(ctx, ties({.vote = sign_vote::none}), vectors, out), value_error);
-  merge(ctx, ties({.merge = agreeing::sum, .weights = {1, -1}}), vectors, out);
+          merge(ctx, ties_merging({.weights = {1, -1}}), vectors, out);
+        }) == "ties_merging: options.weights[1]: -1, expected 0 or more (of a mean)");
+  CHECK_THROWS_AS(merge(ctx, ties_merging({.vote = sign_vote::none}), vectors, out), value_error);
+  merge(ctx, ties_merging({.merge = agreeing::sum, .weights = {1, -1}}), vectors, out);
 }
