@@ -110,6 +110,7 @@ struct concordance_oracle {
         all[i] += weight[j] * v;
         all[j] += weight[i] * v;
       }
+      if (!options.standard_error) continue;  // what follows takes N^3
       long double spread = 0;
       const long double risk = sum_at_risk(time[i], stratum[i]);
       for (std::size_t j = 0; j < n; ++j) {
