@@ -3,8 +3,8 @@
 /// Everything that computes, for a host compiler with Eigen alone. Files (bags, tables, safetensors, checkpoints) are
 /// in <stroma/io.hpp>: they need <filesystem> and cost as much compiler time as half of the rest. What needs more than
 /// Eigen is included by itself: <stroma/adapt/xtensor.hpp> and <stroma/io/npy.hpp> with the target stroma::xtensor. So
-/// are the merging rules that decompose matrices (taskvector/iso_c, iso_cts, tsv, subspace, regmean), for what Eigen's
-/// decompositions cost a compiler.
+/// is what few programs need and every compilation would pay for: the merging rules of taskvector/, the pictures of
+/// report/, and the survival headers bootstrap, cox_elastic_net and time_dependent_concordance.
 
 #include <stroma/adapt/eigen.hpp>
 #include <stroma/adapt/std.hpp>
@@ -45,15 +45,12 @@
 #include <stroma/pooling/log_sum_exp_pool.hpp>
 #include <stroma/pooling/max_pool.hpp>
 #include <stroma/pooling/mean_pool.hpp>
-#include <stroma/report/survival_plot.hpp>
 #include <stroma/survival/baseline_hazard.hpp>
-#include <stroma/survival/bootstrap.hpp>
 #include <stroma/survival/brier_score.hpp>
 #include <stroma/survival/calibration.hpp>
 #include <stroma/survival/censoring_curve.hpp>
 #include <stroma/survival/concordance.hpp>
 #include <stroma/survival/concordance_difference.hpp>
-#include <stroma/survival/cox_elastic_net.hpp>
 #include <stroma/survival/cox_hessian_product.hpp>
 #include <stroma/survival/cox_partial_likelihood.hpp>
 #include <stroma/survival/cox_regression.hpp>
@@ -70,28 +67,13 @@
 #include <stroma/survival/risk_order.hpp>
 #include <stroma/survival/survival_curve.hpp>
 #include <stroma/survival/time_dependent_auc.hpp>
-#include <stroma/survival/time_dependent_concordance.hpp>
 #include <stroma/survival/time_error.hpp>
-#include <stroma/taskvector/adaptive_merge.hpp>
 #include <stroma/taskvector/arithmetic.hpp>
-#include <stroma/taskvector/breadcrumbs.hpp>
-#include <stroma/taskvector/dare.hpp>
-#include <stroma/taskvector/della.hpp>
-#include <stroma/taskvector/fingerprint.hpp>
-#include <stroma/taskvector/fisher.hpp>
-#include <stroma/taskvector/greedy_soup.hpp>
-#include <stroma/taskvector/merge.hpp>
 #include <stroma/taskvector/mixing_penalty.hpp>
 #include <stroma/taskvector/mixing_weight.hpp>
-#include <stroma/taskvector/model_stock.hpp>
-#include <stroma/taskvector/prediction_entropy.hpp>
 #include <stroma/taskvector/similarity.hpp>
-#include <stroma/taskvector/slerp.hpp>
 #include <stroma/taskvector/sparse_mixup.hpp>
-#include <stroma/taskvector/task_arithmetic.hpp>
-#include <stroma/taskvector/ties_merging.hpp>
 #include <stroma/taskvector/vector_stack.hpp>
-#include <stroma/taskvector/weighted_average.hpp>
 #include <stroma/taskvector/weighted_sum.hpp>
 #include <stroma/train/early_stopping.hpp>
 #include <stroma/train/folds.hpp>
