@@ -133,9 +133,7 @@ void add_evaluate(CLI::App& app) {
       ->type_name("COL")
       ->expected(1, 4);
   command->add_flag("--censored", o->censored, "the event column says 1 for censored, 0 for observed");
-  CLI::Option* as_json =
-      command->add_option("--json", o->json_file, "print JSON instead of a table, or write it to FILE");
-  as_json->expected(0, 1)->type_name("[FILE]");
+  o->as_json.add_to(*command);
   command
       ->add_option("--plots", o->plots,
                    "folder for a picture of each group: Kaplan-Meier curves of the halves by score (SVG)")
@@ -154,10 +152,7 @@ void add_evaluate(CLI::App& app) {
       "  \"judgement\": {\"harrell\", \"uno\", \"auc\", \"brier\", \"calibration\", \"median_split\"}}}}\n\n"
       "Example:\n  stroma evaluate --table run/risks.csv --time time --event event --score score --group cohort --fold "
       "fold");
-  command->callback([o, as_json] {
-    o->as_json = as_json->count() > 0;
-    evaluate(*o);
-  });
+  command->callback([o] { evaluate(*o); });
 }
 
 }  // namespace

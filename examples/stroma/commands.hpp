@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "cohort_model.hpp"
+#include "json_option.hpp"
 #include "train_options.hpp"
 
 /// The subcommands: their options, as the command line fills them, and what they do. (That of merge: merge.hpp.)
@@ -27,9 +28,8 @@ struct evaluate_options {
   std::string table, time, event, score, group;
   std::vector<std::string> fold;
   bool censored = false;
-  bool as_json = false;   ///< instead of a table
-  std::string json_file;  ///< or into a file
-  std::string plots;      ///< folder for a picture of each group, or empty
+  json_option as_json;
+  std::string plots;  ///< folder for a picture of each group, or empty
 };
 void evaluate(const evaluate_options& options);
 

@@ -17,6 +17,7 @@
 
 #include "command_line.hpp"
 #include "follow_up.hpp"
+#include "json_option.hpp"
 #include "program.hpp"
 
 namespace program {
@@ -26,9 +27,9 @@ using stroma::pair_weighting;
 
 struct concordance_command {
   follow_up_options columns;
-  std::string score, time_weight = "n", json_file;
+  std::string score, time_weight = "n";
+  json_option as_json;
   double horizon = std::numeric_limits<double>::infinity(), tolerance = 0;
-  bool as_json = false;
 };
 
 /// R's names.
@@ -78,11 +79,7 @@ void run(const concordance_command& o) {
       for (std::size_t k = 0; k < 5; ++k)
         result["count_by_stratum"][patients.stratum_names[static_cast<std::size_t>(s)]][count_names[k]] =
             by_stratum(s, static_cast<stroma::index_t>(k));
-  if (!o.json_file.empty()) write_json(o.json_file, result);
-  if (o.as_json && o.json_file.empty()) {
-    std::cout << result.dump(2) << '\n';
-    return;
-  }
+  if (!o.as_json.give(result)) return;
   std::cout << "n = " << patients.time.size() << ", events = " << fixed(patients.events(), 0) << "\n"
             << "concordance = " << fixed(c.value, 4) << "  se " << fixed(c.standard_error(), 4) << "  95 % interval "
             << fixed(interval.lower, 4) << " to " << fixed(interval.upper, 4) << "\n\n";
@@ -121,19 +118,14 @@ void add_concordance(CLI::App& app) {
   command->add_option("--tolerance", o->tolerance, "scores no further apart than this are tied")
       ->check(CLI::Range(0.0, 1e300).description(""))
       ->type_name("NUMBER");
-  CLI::Option* as_json =
-      command->add_option("--json", o->json_file, "print JSON instead of a table, or write it to FILE");
-  as_json->expected(0, 1)->type_name("[FILE]");
+  o->as_json.add_to(*command);
   command->footer(
       "Names are those of R's survival: tied.x pairs with equal scores, tied.y two events at one time, tied.xy both.\n"
       "concordance = (concordant + tied.x / 2) / (concordant + discordant + tied.x); var by the infinitesimal "
       "jackknife.\n"
       "JSON: {\"count\": {\"concordant\", ..}, \"concordance\", \"var\", \"cvar\", \"se\", \"interval\", ..}\n\n"
       "Example:\n  stroma concordance --table risks.csv --time time --event event --score score --timewt n/G2 --json");
-  command->callback([o, as_json] {
-    o->as_json = as_json->count() > 0;
-    run(*o);
-  });
+  command->callback([o] { run(*o); });
 }
 
 }  // namespace program

@@ -17,6 +17,7 @@
 
 #include "command_line.hpp"
 #include "follow_up.hpp"
+#include "json_option.hpp"
 #include "program.hpp"
 
 namespace program {
@@ -25,9 +26,9 @@ namespace {
 struct cox_options {
   follow_up_options columns;
   std::vector<std::string> covariates;
-  std::string ties = "efron", offset, json_file;
+  std::string ties = "efron", offset;
+  json_option as_json;
   double ridge = 0;
-  bool as_json = false;
 };
 
 const std::map<std::string, stroma::ties> tie_methods{
@@ -143,10 +144,7 @@ void run(const cox_options& o) {
     if (m.fit.status[static_cast<stroma::index_t>(j)] == stroma::coefficient_status::diverging)
       std::cerr << "stroma: note: the likelihood rises for ever in '" << o.covariates[j]
                 << "': its coefficient is infinite\n";
-  const json result = describe(o, patients, m);
-  if (!o.json_file.empty()) write_json(o.json_file, result);
-  if (o.as_json && o.json_file.empty()) std::cout << result.dump(2) << '\n';
-  else print(o, patients, m);
+  if (o.as_json.give(describe(o, patients, m))) print(o, patients, m);
 }
 
 }  // namespace
@@ -169,9 +167,7 @@ void add_cox(CLI::App& app) {
                    "ridge / 2 times the sum of squared coefficients is taken off the log likelihood")
       ->check(CLI::Range(0.0, 1e300).description(""))
       ->type_name("NUMBER");
-  CLI::Option* as_json =
-      command->add_option("--json", o->json_file, "print JSON instead of a table, or write it to FILE");
-  as_json->expected(0, 1)->type_name("[FILE]");
+  o->as_json.add_to(*command);
   command->footer(
       "A covariate that is constant, or a combination of those before it, is left out and shown as '-'; one in which "
       "the\n"
@@ -180,10 +176,7 @@ void add_cox(CLI::App& app) {
       "\"log_likelihood\": {\"null\", \"fitted\"}, \"tests\", \"concordance\", ..}\n\n"
       "Example:\n  stroma cox --table lung.csv --time time --event status --covariates age,sex --ties efron --strata "
       "site");
-  command->callback([o, as_json] {
-    o->as_json = as_json->count() > 0;
-    run(*o);
-  });
+  command->callback([o] { run(*o); });
 }
 
 }  // namespace program

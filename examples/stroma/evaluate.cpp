@@ -156,10 +156,7 @@ void evaluate(const evaluate_options& o) {
     picture.write(median_split_picture(ctx, g.name, g.all.score, g.all.time, g.all.event));
     picture.commit();
   }
-  const json result = {{"groups", groups}};
-  if (!o.json_file.empty()) write_json(o.json_file, result);
-  if (o.as_json && o.json_file.empty()) std::cout << result.dump(2) << '\n';
-  else print_table(groups);
+  if (o.as_json.give({{"groups", groups}})) print_table(groups);
 }
 
 }  // namespace program

@@ -5,25 +5,7 @@
 #include <cstdint>
 #include <span>
 
-#include <stroma/io/safetensors_reader.hpp>
-
-namespace {
-
-template <class T>
-void read_all(const stroma::safetensors_reader& file) {
-  for (const stroma::stored_tensor& tensor : file.tensors()) {
-    try {
-      const auto values = file.read<T>(tensor.name);
-      if (values.flat().size != tensor.size()) __builtin_trap();
-      volatile unsigned char sink = 0;
-      for (stroma::index_t i = 0; i < values.flat().size; ++i)
-        sink = static_cast<unsigned char>(sink ^ reinterpret_cast<const unsigned char&>(values.flat()[i]));
-    } catch (const stroma::format_error&) {  // floats asked for as integers, integers out of range
-    }
-  }
-}
-
-}  // namespace
+#include "read_all.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   try {

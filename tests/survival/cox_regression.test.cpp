@@ -9,7 +9,7 @@
 #include <stroma/survival/cox_regression.hpp>
 
 #include "support/counting_allocator.hpp"
-#include "survival/cohort.hpp"
+#include "survival/cox_study.hpp"
 #ifdef STROMA_TEST_JSON
 #include "survival/cox_cases.hpp"
 #endif
@@ -19,27 +19,6 @@ using namespace stroma;
 namespace {
 
 constexpr double eps = std::numeric_limits<double>::epsilon();
-
-/// Covariates of random patients: multiples of 1/8, so that moments are nearly exact and shifts are.
-struct study {
-  cohort<> patients;
-  array<double, 2> x;
-  std::vector<double> offset;
-
-  study(std::size_t n, index_t p, int times, unsigned seed)
-      : patients(random_cohort(n, times, seed)), x(static_cast<index_t>(n), p), offset(n) {
-    std::mt19937 draw(seed + 7);
-    for (double& value : x) value = (static_cast<double>(draw() % 33) - 16) / 8;
-    for (double& value : offset) value = (static_cast<double>(draw() % 17) - 8) / 16;
-  }
-  [[nodiscard]] risk_order<> order(cpu_context& ctx, bool weighted = true, bool late = true, bool strata = true) const {
-    risk_order_options<> columns;
-    if (weighted) columns.weight = patients.weight;
-    if (late) columns.entry = patients.entry;
-    if (strata) columns.stratum = patients.stratum;
-    return {ctx, patients.time, patients.event, columns};
-  }
-};
 
 /// The log partial likelihood, its gradient and minus its Hessian: the definition, in long double, every risk set
 /// summed anew, and of exact ties every subset.

@@ -8,7 +8,7 @@
 #include <stroma/survival/cox_residuals.hpp>
 
 #include "support/counting_allocator.hpp"
-#include "survival/cohort.hpp"
+#include "survival/cox_study.hpp"
 #ifdef STROMA_TEST_JSON
 #include "survival/cox_cases.hpp"
 #endif
@@ -35,25 +35,6 @@ struct residuals {
 namespace {
 
 constexpr double eps = std::numeric_limits<double>::epsilon();
-
-struct study {
-  cohort<> patients;
-  array<double, 2> x;
-  std::vector<double> offset;
-
-  study(std::size_t n, index_t p, int times, unsigned seed)
-      : patients(random_cohort(n, times, seed)), x(static_cast<index_t>(n), p), offset(n) {
-    std::mt19937 draw(seed + 7);
-    for (double& value : x) value = (static_cast<double>(draw() % 33) - 16) / 8;
-    for (double& value : offset) value = (static_cast<double>(draw() % 17) - 8) / 16;
-  }
-  [[nodiscard]] risk_order<> order(cpu_context& ctx) const {
-    return {ctx,
-            patients.time,
-            patients.event,
-            {.weight = patients.weight, .entry = patients.entry, .stratum = patients.stratum}};
-  }
-};
 
 /// The definition, in long double: every event time adds its terms to who is at risk.
 struct oracle {

@@ -44,6 +44,8 @@ concept primitive_set =
       P::copy(ctx, a, c);
       /// c += alpha a
       P::axpy(ctx, T(1), a, c);
+      /// the same with an alpha that lies where the matrices do
+      P::axpy(ctx, a.data, a, c);
       /// c = f(a b + bias) or c += a b
       P::gemm(ctx, a, a, c, v, f);
       P::gemm_add(ctx, a, a, c);

@@ -15,6 +15,10 @@ namespace stroma {
   const auto bits = detail::bits_as<std::uint64_t>(x + 0.0);
   return (bits >> 63) != 0 ? ~bits : bits | (std::uint64_t{1} << 63);
 }
+/// The number of a key; 0 of the key of -0.
+[[nodiscard]] STROMA_HOST_DEVICE constexpr double number_of_key(std::uint64_t key) {
+  return detail::bits_as<double>((key >> 63) != 0 ? key & ~(std::uint64_t{1} << 63) : ~key);
+}
 [[nodiscard]] STROMA_HOST_DEVICE constexpr std::uint32_t sort_key(half x) { return sort_key(to_float(x)); }
 [[nodiscard]] STROMA_HOST_DEVICE constexpr std::uint32_t sort_key(bfloat16 x) { return sort_key(to_float(x)); }
 

@@ -13,7 +13,7 @@ struct concordance_keys {
   std::uint64_t *key, *sorted;
   index_t* position;
   __device__ void operator()(index_t k) const {
-    sorted[k] = key[k] = ordered_key(widen<double>(score[plan.row[k]]));
+    sorted[k] = key[k] = sort_key(widen<double>(score[plan.row[k]]));
     position[k] = k;
   }
 };

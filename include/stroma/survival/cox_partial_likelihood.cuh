@@ -176,13 +176,6 @@ struct write_cox_value {
   T* value;
   __device__ void operator()(double loss) const { *value = static_cast<T>(scale == nullptr ? loss : *scale * loss); }
 };
-template <class T>
-struct add_scaled_gradient {
-  const T* seed;
-  vector_view<const T, device_space> gradient;
-  vector_view<T, device_space> target;
-  __device__ void operator()(index_t i) const { target[i] += *seed * gradient[i]; }
-};
 
 /// Scans over patients and times; with late entry two of each for every level of risk_ranges. Breslow and Efron.
 template <>
@@ -211,13 +204,6 @@ struct cox_kernel<backend::cuda> {
     inclusive_scan(ctx, plan.rows, hazards, join_segment_sums{});
     if (out.hessian_diagonal.size != 0) differentiate<T, 2>(ctx, all, hazards, scale, out);
     else differentiate<T, 1>(ctx, all, hazards, scale, out);
-  }
-
-  /// target += seed gradient
-  template <class T>
-  static void add_scaled(cuda_context& ctx, const T* seed, vector_view<const T, device_space> gradient,
-                         vector_view<T, device_space> target) {
-    each(ctx, target.size, add_scaled_gradient<T>{seed, gradient, target});
   }
 
  private:

@@ -240,12 +240,6 @@ struct cox_kernel {
     else if (out.gradient.size != 0) cox_passes<1>::run(ctx, score, plan, options, out);
     else cox_passes<0>::run(ctx, score, plan, options, out);
   }
-
-  /// target += seed gradient
-  template <class T>
-  static void add_scaled(cpu_context&, const T* seed, vector_view<const T> gradient, vector_view<T> target) {
-    for (index_t i = 0; i < target.size; ++i) target[i] += *seed * gradient[i];
-  }
 };
 
 inline void check_exact_ties(std::string_view name, const cox_options& options, bool weighted, bool on_host) {
@@ -349,8 +343,9 @@ node record_cox(graph<T, Backend>& g, node score, const Evaluate& evaluate) {
   const vector_view<T, space> gradient(g.template take<T>(s.size), s.size);
   evaluate(s, cox_output<T, space>{value.data, gradient, {}});
   g.on_backward(loss, [score, gradient, out = loss](graph<T, Backend>& at) {
-    cox_kernel<Backend>::add_scaled(at.context(), at.gradient(out).data, vector_view<const T, space>(gradient),
-                                    as_vector("cox_partial_likelihood", "score", at.gradient_of(score)));
+    const auto target = at.gradient_of(score);
+    primitives<Backend>::axpy(at.context(), at.gradient(out).data,
+                              matrix_view<const T, space>(gradient.data, target.rows, target.cols), target);
   });
   return loss;
 }

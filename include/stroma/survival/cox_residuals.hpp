@@ -176,9 +176,7 @@ void robust_covariance(Context& ctx, const X& covariates, const risk_order<>& or
   residuals.run(ctx, {nullptr, score, nullptr});
 
   for (index_t k = 0; k < n; ++k)
-    rows[k] = {
-        options.cluster.size == 0 ? static_cast<std::uint64_t>(k) : detail::ordered_key(options.cluster[plan.row[k]]),
-        k};
+    rows[k] = {options.cluster.size == 0 ? static_cast<std::uint64_t>(k) : sort_key(options.cluster[plan.row[k]]), k};
   const auto* const sorted = detail::sort_by_key(rows, spare, n, counts);
   for (index_t i = 0; i < p; ++i)
     for (index_t j = 0; j < p; ++j) to(i, j) = 0;

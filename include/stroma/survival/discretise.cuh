@@ -36,7 +36,7 @@ struct observed_times {
   double* value;
   __device__ void operator()(index_t i) const {
     value[i] = static_cast<double>(time[i]);
-    key[i] = event[i] != Events(0) ? ordered_key(value[i]) : ~std::uint64_t{0};  // the censored to the end
+    key[i] = event[i] != Events(0) ? sort_key(value[i]) : ~std::uint64_t{0};  // the censored to the end
   }
 };
 template <class Events>

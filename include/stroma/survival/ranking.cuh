@@ -4,12 +4,6 @@
 
 namespace stroma::detail {
 
-/// The number that a key was made of.
-[[nodiscard]] __device__ inline double value_of_key(std::uint64_t key) {
-  constexpr std::uint64_t sign = std::uint64_t{1} << 63;
-  return bits_as<double>((key & sign) != 0 ? key & ~sign : ~key);
-}
-
 /// Predictions enter as differences from one of them, as on the host.
 template <class T>
 struct ranking_keys {
@@ -22,7 +16,7 @@ struct ranking_keys {
   index_t* net;  // violated pairs as the earlier minus as the later patient
   __device__ void operator()(index_t k) const {
     by_position[k] = static_cast<double>(prediction[plan.row[k]]) - static_cast<double>(prediction[0]);
-    key[k] = ordered_key(by_position[k]);
+    key[k] = sort_key(by_position[k]);
     position[k] = k;
     loss[k] = 0;
     net[k] = 0;
@@ -40,7 +34,7 @@ struct predictions_in_runs {
   sorted_runs runs;
   segment_sum<prediction_sum>* to;
   __device__ void operator()(index_t i) const {
-    to[i] = {{value_of_key(runs.key[i]), died_at(plan, runs.position[i]) ? 1 : 0}, i % runs.width == 0};
+    to[i] = {{number_of_key(runs.key[i]), died_at(plan, runs.position[i]) ? 1 : 0}, i % runs.width == 0};
   }
 };
 /// The violated pairs of a patient with one run of those who lived longer, and with one run of those who did not.
@@ -59,7 +53,7 @@ struct count_violations {
     const double mine = by_position[k], bound = mine + margin;
     const run_range later = run_before(runs, plan.first[g]);
     if (k >= plan.deaths[g] && later.first < later.last) {
-      const index_t end = partition_point(later, [&](index_t i) { return value_of_key(runs.key[i]) < bound; });
+      const index_t end = partition_point(later, [&](index_t i) { return number_of_key(runs.key[i]) < bound; });
       const index_t count = end - later.first;
       if (count > 0) loss[k] += static_cast<double>(count) * bound - sums[end - 1].sum.predictions;
       net[k] += count;
@@ -67,7 +61,7 @@ struct count_violations {
     const run_range earlier = run_from(runs, plan.first[g + 1]);
     if (!differentiates || earlier.first == earlier.last) return;
     const index_t from =
-        partition_point(earlier, [&](index_t i) { return !(mine < value_of_key(runs.key[i]) + margin); });
+        partition_point(earlier, [&](index_t i) { return !(mine < number_of_key(runs.key[i]) + margin); });
     net[k] -= sums[earlier.last - 1].sum.events - (from > earlier.first ? sums[from - 1].sum.events : 0);
   }
 };
@@ -103,13 +97,6 @@ struct ranking_gradient {
     gradient[plan.row[k]] = static_cast<T>(*scale * static_cast<double>(net[k]));
   }
 };
-template <class T>
-struct add_scaled_ranking {
-  const T* seed;
-  vector_view<const T, device_space> gradient;
-  vector_view<T, device_space> target;
-  __device__ void operator()(index_t i) const { target[i] += *seed * gradient[i]; }
-};
 
 /// O(N log^2 N): two searches a patient and level.
 template <>
@@ -137,13 +124,6 @@ struct ranking_kernel<backend::cuda> {
     sum_each(ctx, n, ranking_pairs{plan}, write_ranking_scale{options.reduce, scale});
     sum_each(ctx, n, ranking_losses{loss}, write_ranking_value<T>{scale, out.value});
     if (differentiates) each(ctx, n, ranking_gradient<T>{plan, net, scale, out.gradient});
-  }
-
-  /// target += seed gradient
-  template <class T>
-  static void add_scaled(cuda_context& ctx, const T* seed, vector_view<const T, device_space> gradient,
-                         vector_view<T, device_space> target) {
-    each(ctx, target.size, add_scaled_ranking<T>{seed, gradient, target});
   }
 };
 

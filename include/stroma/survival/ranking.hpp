@@ -80,16 +80,8 @@ struct ranking_kernel {
       out.gradient[i] = static_cast<T>(scale * static_cast<double>(net[i]));
   }
 
-  /// target += seed gradient
-  template <class T>
-  static void add_scaled(cpu_context&, const T* seed, vector_view<const T> gradient, vector_view<T> target) {
-    for (index_t i = 0; i < target.size; ++i) target[i] += *seed * gradient[i];
-  }
-
  private:
-  static bool before(const patient& a, const patient& b) {
-    return ordered_key(a.prediction) < ordered_key(b.prediction);
-  }
+  static bool before(const patient& a, const patient& b) { return sort_key(a.prediction) < sort_key(b.prediction); }
 
   /// Pairs of an event on the right (earlier) with a patient on the left (later) whose prediction is below the event's
   /// plus the margin. Both sides are sorted, so one pointer serves all events, and one all later patients.
@@ -189,8 +181,9 @@ node record_ranking(graph<T, Backend>& g, node prediction, const Evaluate& evalu
   const vector_view<T, space> gradient(g.template take<T>(p.size), p.size);
   evaluate(p, ranking_output<T, space>{value.data, gradient});
   g.on_backward(loss, [prediction, gradient, out = loss](graph<T, Backend>& at) {
-    ranking_kernel<Backend>::add_scaled(at.context(), at.gradient(out).data, vector_view<const T, space>(gradient),
-                                        as_vector("ranking", "prediction", at.gradient_of(prediction)));
+    const auto target = at.gradient_of(prediction);
+    primitives<Backend>::axpy(at.context(), at.gradient(out).data,
+                              matrix_view<const T, space>(gradient.data, target.rows, target.cols), target);
   });
   return loss;
 }

@@ -32,7 +32,7 @@ struct place_patients {
   __device__ void operator()(index_t i) const {
     const index_t censored = time.size - deaths_before[time.size], before = deaths_before[i];
     const index_t to = event[i] != Events(0) ? censored + before : i - before;
-    key[to] = ~ordered_key(widen<double>(time[i]));
+    key[to] = ~sort_key(widen<double>(time[i]));
     row[to] = i;
   }
 };
@@ -41,7 +41,7 @@ struct place_strata {
   number_view<device_space> stratum;
   const index_t* row;
   std::uint64_t* key;
-  __device__ void operator()(index_t k) const { key[k] = ordered_key(stratum[row[k]]); }
+  __device__ void operator()(index_t k) const { key[k] = sort_key(stratum[row[k]]); }
 };
 /// Patients as they stand after sorting.
 template <class Times, class Events>
@@ -52,9 +52,9 @@ struct placed_patients {
   const index_t* row;
 
   [[nodiscard]] __device__ bool died(index_t k) const { return event[row[k]] != Events(0); }
-  [[nodiscard]] __device__ std::uint64_t time_key(index_t k) const { return ordered_key(widen<double>(time[row[k]])); }
+  [[nodiscard]] __device__ std::uint64_t time_key(index_t k) const { return sort_key(widen<double>(time[row[k]])); }
   [[nodiscard]] __device__ bool starts_stratum(index_t k) const {
-    return k == 0 || (stratum.size != 0 && ordered_key(stratum[row[k]]) != ordered_key(stratum[row[k - 1]]));
+    return k == 0 || (stratum.size != 0 && sort_key(stratum[row[k]]) != sort_key(stratum[row[k - 1]]));
   }
   [[nodiscard]] __device__ bool starts_group(index_t k) const {
     return starts_stratum(k) || time_key(k) != time_key(k - 1);

@@ -27,11 +27,6 @@ struct risk_order_options {
 
 namespace detail {
 
-/// The number of an ordered_key; 0 of the key of -0.
-[[nodiscard]] STROMA_HOST_DEVICE constexpr double number_of_key(std::uint64_t key) {
-  return bits_as<double>((key >> 63) != 0 ? key & ~(std::uint64_t{1} << 63) : ~key);
-}
-
 /// Strata one after another; in each, patients from the latest time to the earliest. Who shares stratum and time forms
 /// a group: censored rows first, then deaths, each by row number. Walking forward in a stratum, the rows before a
 /// group's end are those that were followed to its time; they are at risk but for those that enter later.
@@ -118,7 +113,7 @@ struct risk_order_kernel {
       // Whether a row begins a group is hard to foresee: a group's entries are written again by each of its rows.
       const bool died = rows[k].row >= n;
       const index_t row = died ? rows[k].row - n : rows[k].row;
-      const std::uint64_t at = stratified ? ~ordered_key(widen<double>(time[row])) : rows[k].key;
+      const std::uint64_t at = stratified ? ~sort_key(widen<double>(time[row])) : rows[k].key;
       const std::uint64_t stratum = stratified ? rows[k].key : 0;
       const bool new_stratum = k == 0 || stratum != stratum_before, begins = new_stratum || at != time_before;
       if (new_stratum) to.stratum[strata++] = groups;
@@ -158,12 +153,12 @@ struct risk_order_kernel {
     for (index_t i = 0; i < n; ++i) next[1] += event[i] != Events(0) ? 0 : 1;
     for (index_t i = 0; i < n; ++i) {
       const bool died = event[i] != Events(0);
-      rows[next[died ? 1 : 0]++] = {~ordered_key(widen<double>(time[i])), died ? i + n : i};
+      rows[next[died ? 1 : 0]++] = {~sort_key(widen<double>(time[i])), died ? i + n : i};
     }
     keyed_row* sorted = sort_by_key(rows, spare, n, counts);
     if (stratum.size == 0) return sorted;
     for (index_t k = 0; k < n; ++k)
-      sorted[k].key = ordered_key(stratum[sorted[k].row < n ? sorted[k].row : sorted[k].row - n]);
+      sorted[k].key = sort_key(stratum[sorted[k].row < n ? sorted[k].row : sorted[k].row - n]);
     return sort_by_key(sorted, sorted == rows ? spare : rows, n, counts);
   }
 };

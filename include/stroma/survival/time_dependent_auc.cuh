@@ -39,7 +39,7 @@ struct score_keys {
   std::uint64_t* key;
   index_t* row;
   __device__ void operator()(index_t i) const {
-    key[i] = ordered_key(widen<double>(score(i, column)));
+    key[i] = sort_key(widen<double>(score(i, column)));
     row[i] = i;
   }
 };

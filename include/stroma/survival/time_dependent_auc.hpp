@@ -214,7 +214,7 @@ struct time_dependent_auc_kernel {
     index_t sorted = 0;
     for (index_t i = 0; i < n; ++i)
       if (rows[i].weight > 0 && (rows[i].alive > 0 || rows[i].dead > 0))
-        room.key[sorted++] = {ordered_key(widen<double>(score[i])), i};
+        room.key[sorted++] = {sort_key(widen<double>(score[i])), i};
     sort_and_count(room, rows, sorted, auc_pairs(cases, times, pairs), {0, times});
   }
 
@@ -231,7 +231,7 @@ struct time_dependent_auc_kernel {
         const bool control = rows[i].alive > t;
         const bool is_case =
             rows[i].dead > 0 && !control && (cases == auc_cases::cumulative || times[rows[i].alive] == times[t]);
-        if (rows[i].weight > 0 && (control || is_case)) r.key[sorted++] = {ordered_key(widen<double>(score(i, t))), i};
+        if (rows[i].weight > 0 && (control || is_case)) r.key[sorted++] = {sort_key(widen<double>(score(i, t))), i};
       }
       sort_and_count(r, rows, sorted, auc_pairs(cases, 1, pairs + t), {t, 1});
     });

@@ -27,7 +27,7 @@ struct fingerprinted_tensor {
 /// SHA-256, 64 hexadecimal digits, of named tensors: for each, in the order of the names' bytes, the name, the type's
 /// name (`F32`), the extents and the elements' bytes. (Each text goes in behind its length, the extents behind their
 /// number, as 64-bit little-endian numbers.) A file and a model of the same names, types, extents and elements have
-/// the same one, in whatever order their tensors stand. Cost: O(bytes), about 200 MB/s.
+/// the same one, in whatever order their tensors stand. Cost: O(bytes).
 [[nodiscard]] inline std::string fingerprint(std::vector<fingerprinted_tensor> tensors) {
   static_assert(std::endian::native == std::endian::little, "stroma: fingerprints are of little-endian bytes");
   std::sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) { return a.name < b.name; });

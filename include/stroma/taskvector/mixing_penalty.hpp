@@ -59,12 +59,6 @@ struct mixing_penalty_kernel {
     }
     *out.value = static_cast<T>(sum);
   }
-  /// target += seed derivative
-  template <class T>
-  static void add_scaled(cpu_context&, const T* seed, matrix_view<const T> derivative, matrix_view<T> target) {
-    for (index_t r = 0; r < target.rows; ++r)
-      for (index_t c = 0; c < target.cols; ++c) target(r, c) += *seed * derivative(r, c);
-  }
 
  private:
   template <class T>
@@ -110,7 +104,6 @@ void mixing_penalty(Context& ctx, const Weights& weight, const Shares& share,
 template <class T, class Backend>
 node mixing_penalty(graph<T, Backend>& g, node weight, node share, const mixing_penalty_options& options = {}) {
   using space = typename Backend::space;
-  using kernel = detail::mixing_penalty_kernel<Backend>;
   const auto w = g.value(weight), s = g.value(share);
   const auto emitted = g.emit(1, 1, {weight, share});
   const node out = emitted.first;
@@ -122,8 +115,10 @@ node mixing_penalty(graph<T, Backend>& g, node weight, node share, const mixing_
   mixing_penalty(g.context(), w, s, mixing_penalty_output<T, space>{emitted.second.data, d_weight, d_share}, options);
   g.on_backward(out, [=](graph<T, Backend>& r) {
     const T* const seed = r.gradient(out).data;
-    if (r.needs_gradient(weight)) kernel::add_scaled(r.context(), seed, r.value_of(d_weight), r.gradient_of(weight));
-    if (r.needs_gradient(share)) kernel::add_scaled(r.context(), seed, r.value_of(d_share), r.gradient_of(share));
+    if (r.needs_gradient(weight))
+      primitives<Backend>::axpy(r.context(), seed, r.value_of(d_weight), r.gradient_of(weight));
+    if (r.needs_gradient(share))
+      primitives<Backend>::axpy(r.context(), seed, r.value_of(d_share), r.gradient_of(share));
   });
   return out;
 }

@@ -31,8 +31,7 @@ void check_same_plan(stroma::cuda_context& ctx, const stroma::risk_order<stroma:
   CHECK(list(ctx, found.deaths, groups) == list(expected.deaths, groups));
   const auto times = list(ctx, found.time, groups);
   for (index_t g = 0; g < groups; ++g)  // as keys, for NaN equals NaN
-    CHECK(stroma::detail::ordered_key(times[static_cast<std::size_t>(g)]) ==
-          stroma::detail::ordered_key(expected.time[g]));
+    CHECK(stroma::sort_key(times[static_cast<std::size_t>(g)]) == stroma::sort_key(expected.time[g]));
   std::vector<index_t> group;
   for (index_t g = 0; g < groups; ++g)
     for (index_t k = expected.first[g]; k < expected.first[g + 1]; ++k) group.push_back(g);
@@ -92,8 +91,9 @@ TEST_CASE("cuda: risk_order: values that were not checked have a place too") {
   constexpr double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
   const std::vector<double> time{1, nan, -0.0, inf, 0.0, -inf, nan, -3, 1e300, nan};
   const std::vector<double> event{1, 0, 1, nan, 0, 1, 1, 2, -1, 0};
-  check_same_plan(ctx, stroma::risk_order(ctx, on_device(ctx, time), on_device(ctx, event), {.check_values = false}),
-                  stroma::risk_order(host, time, event, {.check_values = false}));
+  const stroma::risk_order<stroma::backend::cuda> found(ctx, on_device(ctx, time), on_device(ctx, event),
+                                                        {.check_values = false});
+  check_same_plan(ctx, found, stroma::risk_order<>(host, time, event, {.check_values = false}));
   ctx.synchronize();
 }
 

@@ -58,6 +58,10 @@ struct primitives<backend::cpu> {
         for (index_t j = 0; j < c.cols; ++j) c(r, j) += alpha * a(r, j);
     });
   }
+  template <class T>
+  static void axpy(context& ctx, const T* alpha, matrix_view<const T> a, matrix_view<T> c) {
+    axpy(ctx, *alpha, a, c);
+  }
   /// c = f(a b + bias)
   template <class SA, class SB, class T>
   static void gemm(context& ctx, matrix_view<const SA> a, matrix_view<const SB> b, matrix_view<T> c,

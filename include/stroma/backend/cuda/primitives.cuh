@@ -55,11 +55,12 @@ __device__ T device_derivative(activation f, T x, T y) {
 template <class T>
 struct axpy_elements {
   T alpha;
+  const T* times;  // null: 1
   matrix_view<const T, device_space> a;
   matrix_view<T, device_space> c;
   __device__ void operator()(index_t i) const {
     const index_t row = i / c.cols, col = i % c.cols;
-    c(row, col) += alpha * a(row, col);
+    c(row, col) += (times == nullptr ? alpha : alpha * *times) * a(row, col);
   }
 };
 /// c = f(c + bias)
@@ -220,7 +221,11 @@ struct primitives<backend::cuda> {
   }
   template <class T>
   static void axpy(context& ctx, T alpha, matrix<const T> a, matrix<T> c) {
-    detail::each(ctx, c.rows * c.cols, detail::axpy_elements<T>{alpha, a, c});
+    detail::each(ctx, c.rows * c.cols, detail::axpy_elements<T>{alpha, nullptr, a, c});
+  }
+  template <class T>
+  static void axpy(context& ctx, const T* alpha, matrix<const T> a, matrix<T> c) {
+    detail::each(ctx, c.rows * c.cols, detail::axpy_elements<T>{T(1), alpha, a, c});
   }
   /// c = f(a b + bias)
   template <class SA, class SB, class T>

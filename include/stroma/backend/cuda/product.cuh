@@ -58,8 +58,8 @@ device_matrix<const T> operand(cuda_context& ctx, Frame& frame, device_matrix<co
   return copied;
 }
 /// c (= or +=) a b for a factor of bfloat16 and one of float, which is split: the products of its parts are exact.
-/// By the peak rates of an H200 (989 and 67 TFLOP/s) three products of 16 bits take a fifth of one in float, which was
-/// not measured; and the 16-bit factor, the larger one, is read as it is. Strip by strip of the rows of b, so that the
+/// Products of 16 bits run on tensor cores (what three of them cost against one in float was not measured), and the
+/// 16-bit factor, the larger one, is read as it is. Strip by strip of the rows of b, so that the
 /// parts stay in the cache.
 template <class SA, class SB>
 void in_parts(cuda_context& ctx, device_matrix<const SA> a, device_matrix<const SB> b, device_matrix<float> c,

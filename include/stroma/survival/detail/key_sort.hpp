@@ -4,17 +4,10 @@
 #include <cstdint>
 #include <utility>
 
-#include <stroma/core/half.hpp>
+#include <stroma/core/sort_key.hpp>
 #include <stroma/core/view.hpp>
 
 namespace stroma::detail {
-
-/// An unsigned number that orders as the double does. -0 equals 0, and NaN has a place too, so that sorting stays
-/// well defined when values are not checked.
-[[nodiscard]] STROMA_HOST_DEVICE constexpr std::uint64_t ordered_key(double x) {
-  const auto bits = bits_as<std::uint64_t>(x + 0.0);
-  return (bits >> 63) != 0 ? ~bits : bits | (std::uint64_t{1} << 63);
-}
 
 struct keyed_row {
   std::uint64_t key;

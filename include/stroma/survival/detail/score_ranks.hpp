@@ -6,11 +6,6 @@
 
 namespace stroma::detail {
 
-/// The double of which ordered_key made a key.
-[[nodiscard]] constexpr double key_value(std::uint64_t key) {
-  return bits_as<double>((key >> 63) != 0 ? key & ~(std::uint64_t{1} << 63) : ~key);
-}
-
 struct rank_scratch {
   keyed_row *rows, *spare;  ///< as many as positions
   index_t* counts;          ///< of sort_by_key
@@ -24,12 +19,12 @@ template <class T>
 index_t rank_scores(vector_view<const T> score, const risk_plan<host_space>& plan, index_t first, index_t last,
                     double tolerance, bool of_class, const rank_scratch& scratch, score_rank* rank) {
   const index_t n = last - first;
-  for (index_t i = 0; i < n; ++i) scratch.rows[i] = {ordered_key(widen<double>(score[plan.row[first + i]])), i};
+  for (index_t i = 0; i < n; ++i) scratch.rows[i] = {sort_key(widen<double>(score[plan.row[first + i]])), i};
   const keyed_row* const rows = sort_by_key(scratch.rows, scratch.spare, n, scratch.counts);
 
   const auto tied = [&](index_t low, index_t high) {
     return rows[low].key == rows[high].key ||
-           (tolerance > 0 && key_value(rows[high].key) - key_value(rows[low].key) <= tolerance);
+           (tolerance > 0 && number_of_key(rows[high].key) - number_of_key(rows[low].key) <= tolerance);
   };
   struct pointer {
     index_t at = 0;
