@@ -1,14 +1,15 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
 #include <stroma/core/context.hpp>
-#include <stroma/models/steph.hpp>
+#include <stroma/io/safetensors_reader.hpp>
+#include <stroma/models/abmil.hpp>
 
 #include "cross_validation.hpp"
-#include "model.hpp"
 
 /// `stroma transfer`: what models of other cancers give to the model of one, under one protocol.
 namespace program {
@@ -75,17 +76,22 @@ struct transfer_cohort {
 
 using encoder_model = stroma::abmil<float, stroma::gated_attention>;
 
-/// The base models that everything is made of: theta_0, a model for each cohort and fold, and of all cohorts together.
+/// A model that others are made of, and what tells it from every other.
+struct base_model {
+  encoder_model model;
+  std::string fingerprint;
+};
+/// theta_0, a model for each cohort and fold that is needed, and one of all cohorts together.
 struct base_models {
-  encoder_model origin;
-  std::vector<std::vector<encoder_model>> of;  ///< [cohort][fold]
-  std::vector<encoder_model> joint;            ///< [fold], or none
+  base_model origin;
+  std::vector<std::vector<base_model>> of;  ///< [cohort][fold]
+  std::vector<encoder_model> joint;         ///< [fold], or none
 };
 
 /// What STEPH says of a test patient beside the risk.
 struct mixture_record {
   index_t bag = 0;
-  std::vector<float> weight, share, coefficient;
+  std::vector<float> weight, share, coefficient;  ///< the last coefficient is the target's
   std::vector<index_t> selected;
 };
 
@@ -96,35 +102,70 @@ struct transfer_result {
   std::vector<double> static_risk;       ///< of STEPH: by one encoder, mixed with the training bags' mean coefficients
 };
 
-/// The part of the work that the fold of a target is.
-class transfer_fold {
- public:
-  transfer_fold(stroma::cpu_context& ctx, const transfer_options& options, const cohort& data,
-                const std::vector<transfer_cohort>& cohorts, const base_models& bases)
-      : ctx_(ctx), options_(options), data_(data), cohorts_(cohorts), bases_(bases) {}
+/// What every method works with: one target in one fold. The target's model is that of the fold, those of the other
+/// cancers are of fold 0.
+struct transfer_fold {
+  stroma::cpu_context& ctx;
+  const transfer_options& options;
+  const cohort& data;
+  const std::vector<transfer_cohort>& cohorts;
+  const base_models& bases;
+  std::size_t target, fold;
 
-  /// @param target, fold  numbers
-  [[nodiscard]] transfer_result run(transfer_method method, std::size_t target, std::size_t fold) const;
-
- private:
-  [[nodiscard]] transfer_result mixed(transfer_method method, std::size_t target, std::size_t fold) const;
-  [[nodiscard]] transfer_result averaged(std::size_t target, std::size_t fold) const;
-
-  stroma::cpu_context& ctx_;
-  const transfer_options& options_;
-  const cohort& data_;
-  const std::vector<transfer_cohort>& cohorts_;
-  const base_models& bases_;
+  [[nodiscard]] const stroma::split& parts() const { return cohorts[target].folds[fold]; }
+  [[nodiscard]] const base_model& own() const { return bases.of[target][fold]; }
+  /// The numbers of the sources' cohorts: all but the target.
+  [[nodiscard]] std::vector<std::size_t> sources() const {
+    std::vector<std::size_t> others;
+    for (std::size_t c = 0; c < cohorts.size(); ++c)
+      if (c != target) others.push_back(c);
+    return others;
+  }
+  /// Of all cohorts, in their order.
+  [[nodiscard]] std::vector<encoder_model> all_models() const {
+    std::vector<encoder_model> models;
+    for (std::size_t c = 0; c < cohorts.size(); ++c) models.push_back(bases.of[c][c == target ? fold : 0].model);
+    return models;
+  }
 };
 
-/// An untrained model of the options' extents; the same for the same seed.
-[[nodiscard]] encoder_model untrained(const transfer_options& options, index_t features);
-/// Trains a model on bags with the hazard loss, from where it stands.
-[[nodiscard]] encoder_model train_encoder(stroma::cpu_context& ctx, const transfer_options& options, const cohort& data,
-                                          const std::vector<index_t>& bags, encoder_model model);
-/// Risks of bags: minus the expected number of bins lived.
-[[nodiscard]] std::vector<double> risks_by(stroma::cpu_context& ctx, const cohort& data,
-                                           const std::vector<index_t>& bags, const encoder_model& model);
+/// What a method reaches; joint models must be there for `joint`.
+[[nodiscard]] transfer_result run_method(const transfer_fold& fold, transfer_method method);
+/// STEPH, its controls, and the merges whose weights are learned on the target's training bags with a new head.
+[[nodiscard]] transfer_result run_mixture(const transfer_fold& fold, transfer_method method);
+
+/// Trains the models of these cohorts and folds, or takes those that an earlier run left.
+/// @param targets  cohorts whose models are needed in every fold; of the others fold 0 is
+[[nodiscard]] base_models train_bases(const transfer_options& options, const cohort& data,
+                                      const std::vector<transfer_cohort>& cohorts,
+                                      const std::vector<std::size_t>& targets);
+/// One model of all cohorts for each fold.
+void train_joint(const transfer_options& options, const cohort& data, const std::vector<transfer_cohort>& cohorts,
+                 base_models& bases);
+/// All that the base models depend on beside the data, as text.
+[[nodiscard]] std::string base_run(const transfer_options& options, const std::string& origin);
+/// What a file was trained with: metadata `run`. @throws stroma::format_error  it is not `run`
+void require_run(const stroma::safetensors_reader& file, const std::string& run);
+
+/// The results of a method for a target, fold by fold.
+struct method_results {
+  method_description method;
+  std::size_t target;
+  std::vector<transfer_result> folds;
+};
+/// transfer.json, c_index.csv, what STEPH says of each patient, and the table on the screen.
+void write_transfer(const transfer_options& options, const cohort& data, const std::vector<transfer_cohort>& cohorts,
+                    const std::vector<method_results>& results);
+/// What STEPH says of each patient of a target: mixtures_TARGET.csv.
+void write_patients(const transfer_options& options, const cohort& data, const std::vector<transfer_cohort>& cohorts,
+                    const method_results& steph);
+[[nodiscard]] double concordance_of(const cohort& data, const std::vector<index_t>& bags,
+                                    const std::vector<double>& risk);
+
+/// Runs job(number, context) for all numbers, several at once if there are threads for it, each with a context of its
+/// own.
+void run_jobs(const transfer_options& options, const std::string& title, std::size_t count,
+              const std::function<void(std::size_t, stroma::cpu_context&)>& job);
 
 void transfer(const transfer_options& options);
 

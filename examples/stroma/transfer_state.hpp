@@ -1,0 +1,21 @@
+#pragma once
+#include <filesystem>
+#include <string>
+
+#include <stroma/models/steph.hpp>
+
+#include "transfer.hpp"
+
+/// What is kept of STEPH's training: its own parameters and the names and fingerprints of the models they belong to.
+/// The task vectors are not in the file; without those very models it is worth nothing, so they are asked for.
+namespace program {
+
+[[nodiscard]] std::filesystem::path steph_file(const transfer_options& options, const std::string& target,
+                                               std::size_t fold);
+void save_steph(const transfer_fold& fold, const stroma::steph<float>& model);
+/// Fills the model if an earlier run left it.
+/// @return whether it did
+/// @throws stroma::format_error  trained with other options; or for other base models: the message names both
+[[nodiscard]] bool load_steph(const transfer_fold& fold, stroma::steph<float>& model);
+
+}  // namespace program
