@@ -10,25 +10,12 @@ template <class T>
 struct concordance_keys {
   vector_view<const T, device_space> score;
   device_risk_plan plan;
-  std::uint64_t *key, *sorted;
+  std::uint64_t* key;
   index_t* position;
   __device__ void operator()(index_t k) const {
-    sorted[k] = key[k] = sort_key(widen<double>(score[plan.row[k]]));
+    key[k] = sort_key(widen<double>(score[plan.row[k]]));
     position[k] = k;
   }
-};
-/// Of an event its weight times that of its pairs, of others 0.
-struct event_weight_at {
-  device_risk_plan plan;
-  const double* pair_weight;
-  __device__ double operator()(index_t k) const {
-    return died_at(plan, k) ? weight_at(plan, k) * pair_weight[plan.group[k]] : 0;
-  }
-};
-struct write_event_weights {
-  event_weight_at of;
-  double* to;
-  __device__ void operator()(index_t k) const { to[k] = of(k); }
 };
 struct plan_weight_at {
   device_risk_plan plan;
@@ -43,7 +30,7 @@ struct weights_of_deaths {
 /// Sums over deaths of one time with equal scores, which are neighbours once all are sorted.
 struct equal_deaths {
   device_risk_plan plan;
-  sorted_runs sorted;
+  score_order sorted;
   /// Whether i and the element before it are two such.
   [[nodiscard]] __device__ bool follows(index_t i) const {
     if (i == 0 || sorted.key[i - 1] != sorted.key[i]) return false;
@@ -151,7 +138,7 @@ struct influence_at {
     pair_influence of{};
     if (const double v = died_at(plan, k) ? pairs.pair_weight[plan.group[k]] : 0; v > 0)
       of = {v * (pairs.counts.below[k] - pairs.higher(k)), v * pairs.everybody(k)};
-    const run_range range = seen_events{plan}(k);
+    const position_range range = seen_positions(plan, k);
     const index_t start = first_of_stratum(plan, plan.group[k]);
     const double all =
         (range.last > start ? events[range.last - 1].sum : 0) - (range.first > start ? events[range.first - 1].sum : 0);
@@ -175,8 +162,8 @@ struct write_influence {
   __device__ void operator()(index_t k) const { to[of.pairs.plan.row[k]] = of(k); }
 };
 
-/// O(N log^2 N): one or two searches a patient and level. Counts are kept in double, where whole numbers are exact
-/// below 2^53. No tolerance, and no null variances.
+/// O(N log N): sums for every bit of a score's rank. Counts are kept in double, where whole numbers are exact below
+/// 2^53. No tolerance, and no null variances.
 template <>
 struct concordance_kernel<backend::cuda> {
   /// Waits for the device.
@@ -193,47 +180,37 @@ struct concordance_kernel<backend::cuda> {
     auto* const pair_weight = scratch.template take<double>(n);
     auto* const undefined = scratch.template take<double>(n);
     auto* const key = scratch.template take<std::uint64_t>(n);
-    auto* const sorted_key = scratch.template take<std::uint64_t>(2 * n);
-    auto* const position = scratch.template take<index_t>(2 * n);
-    auto* const in_runs = scratch.template take<segment_sum<double>>(n);
-    auto* const event_weight = scratch.template take<double>(error ? n : 0);
+    auto* const position = scratch.template take<index_t>(n);
+    auto* const symbol = scratch.template take<index_t>(n);
     auto* const of_time = scratch.template take<segment_sum<double>>(n);
+    auto* const of_equals = scratch.template take<segment_sum<double>>(n);
     auto* const numbers = scratch.template take<segment_sum<pair_numbers>>(n);
     auto* const sums = scratch.template take<concordance_sums>(1);
     const below_and_equal counts = take_counts(ctx, scratch, n), seen = take_counts(ctx, scratch, error ? n : 0);
     const auto at_risk = sum_at_risk<double>(ctx, scratch, plan, entries, plan_weight_at{plan});
 
     weigh_pairs(ctx, plan, entries, {options.weighting, options.censoring, options.horizon}, pair_weight, undefined);
-    if (error) each(ctx, n, write_event_weights{{plan, pair_weight}, event_weight});
-    each(ctx, n, concordance_keys<T>{score, plan, key, sorted_key, position});
-    const sorted_runs sorted = sort_by_levels(ctx, n, sorted_key, position, [&](const sorted_runs& runs) {
-      const auto sum = [&](const double* of) {
-        each(ctx, n, numbers_in_runs{of, nullptr, runs, in_runs});
-        inclusive_scan(ctx, n, in_runs, join_segment_sums{});
-      };
-      const bool weighted = plan.weight != nullptr;
-      if (weighted) sum(plan.weight);
-      each(ctx, n,
-           count_in_runs<followed_longer>{
-               {plan, pair_weight}, runs, weighted ? in_runs : nullptr, key, 1, counts.below, counts.equal});
-      if (!error) return;
-      sum(event_weight);
-      each(ctx, n, count_in_runs<seen_events>{{plan}, runs, in_runs, key, 1, seen.below, seen.equal});
-    });
-    take_off_late(ctx, plan, entries, pair_weight, key, counts);
+    each(ctx, n, concordance_keys<T>{score, plan, key, position});
+    sort_by_key(ctx, n, key, position);
+    const score_order sorted{key, position, n};
+    each(ctx, n, write_score_symbols{sorted, symbol});
+    const followed_longer followed{plan, pair_weight, symbol};
+    count_scores(ctx, n, followed, 1, counts);
+    count_scores(ctx, entries.size, not_entered{followed, entries}, -1, counts);
+    if (error) count_scores(ctx, n, seen_events{{plan, pair_weight}, symbol}, 1, seen);
 
     each(ctx, n, weights_of_deaths{plan, of_time});
     inclusive_scan(ctx, n, of_time, join_segment_sums{});
     const pairs_of_position pairs{plan, pair_weight, counts, at_risk, of_time};
     const equal_deaths deaths{plan, sorted};
     each(ctx, n, write_pair_numbers{pairs, numbers});
-    each(ctx, n, write_equal_deaths{deaths, in_runs});
-    inclusive_scan(ctx, n, in_runs, join_segment_sums{});
-    each(ctx, n, add_equal_deaths{deaths, in_runs, pair_weight, numbers});
+    each(ctx, n, write_equal_deaths{deaths, of_equals});
+    inclusive_scan(ctx, n, of_equals, join_segment_sums{});
+    each(ctx, n, add_equal_deaths{deaths, of_equals, pair_weight, numbers});
     for (int i = 0; i < 5; ++i) sum_each(ctx, n, take_number{numbers, i}, write_concordance_sum{i, sums});
     sum_each(ctx, n, undefined_events{undefined}, write_concordance_sum{concordance_sums::undefined, sums});
     if (error) {
-      auto* const events = in_runs;  // no longer needed
+      auto* const events = of_equals;  // no longer needed
       each(ctx, n, write_followed<double, event_weight_at>{plan, {plan, pair_weight}, events});
       inclusive_scan(ctx, n, events, join_segment_sums{});
       const influence_at of{pairs, seen, events, sums};

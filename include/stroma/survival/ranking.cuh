@@ -1,6 +1,7 @@
 #pragma once
-#include <stroma/survival/detail/sorted_runs.cuh>
+#include <stroma/survival/detail/wavelet_sums.cuh>
 #include <stroma/survival/ranking.hpp>
+#include <stroma/survival/risk_order.cuh>
 
 namespace stroma::detail {
 
@@ -22,48 +23,53 @@ struct ranking_keys {
     net[k] = 0;
   }
 };
-struct prediction_sum {
-  double predictions;
-  index_t events;
-  friend __device__ prediction_sum operator+(const prediction_sum& a, const prediction_sum& b) {
-    return {a.predictions + b.predictions, a.events + b.events};
-  }
+struct write_prediction_ranks {
+  const index_t* position;  // in the order of predictions
+  index_t* rank;            // by position
+  __device__ void operator()(index_t i) const { rank[position[i]] = i; }
 };
-struct predictions_in_runs {
+struct ranked_predictions {
   device_risk_plan plan;
-  sorted_runs runs;
-  segment_sum<prediction_sum>* to;
-  __device__ void operator()(index_t i) const {
-    to[i] = {{number_of_key(runs.key[i]), died_at(plan, runs.position[i]) ? 1 : 0}, i % runs.width == 0};
-  }
-};
-/// The violated pairs of a patient with one run of those who lived longer, and with one run of those who did not.
-struct count_violations {
-  device_risk_plan plan;
-  sorted_runs runs;
-  const segment_sum<prediction_sum>* sums;
+  const std::uint64_t* key;  // sorted
+  const index_t* rank;       // by position, as predictions
   const double* by_position;
   double margin;
-  bool differentiates;
+};
+/// Of an event the violated pairs with those who lived longer: whose prediction is less than the own and the margin.
+struct violating_later {
+  ranked_predictions of;
   double* loss;
   index_t* net;
-
-  __device__ void operator()(index_t k) const {
-    const index_t g = plan.group[k];
-    const double mine = by_position[k], bound = mine + margin;
-    const run_range later = run_before(runs, plan.first[g]);
-    if (k >= plan.deaths[g] && later.first < later.last) {
-      const index_t end = partition_point(later, [&](index_t i) { return number_of_key(runs.key[i]) < bound; });
-      const index_t count = end - later.first;
-      if (count > 0) loss[k] += static_cast<double>(count) * bound - sums[end - 1].sum.predictions;
-      net[k] += count;
-    }
-    const run_range earlier = run_from(runs, plan.first[g + 1]);
-    if (!differentiates || earlier.first == earlier.last) return;
-    const index_t from =
-        partition_point(earlier, [&](index_t i) { return !(mine < number_of_key(runs.key[i]) + margin); });
-    net[k] -= sums[earlier.last - 1].sum.events - (from > earlier.first ? sums[from - 1].sum.events : 0);
+  [[nodiscard]] __device__ double bound(index_t k) const { return of.by_position[k] + of.margin; }
+  [[nodiscard]] __device__ wavelet_item item(index_t k) const { return {of.rank[k], 0, of.by_position[k]}; }
+  [[nodiscard]] __device__ wavelet_query query(index_t k) const {
+    const index_t g = of.plan.group[k];
+    if (k < of.plan.deaths[g]) return {0, 0, 0};
+    const double mine = bound(k);
+    return {0, of.plan.first[g],
+            partition_point(0, of.plan.rows, [&](index_t i) { return number_of_key(of.key[i]) < mine; })};
   }
+  __device__ void operator()(index_t k, int, index_t count, double sum) const {
+    loss[k] += static_cast<double>(count) * bound(k) - sum;
+    net[k] += count;
+  }
+};
+/// Of a patient the violated pairs with the events before: whose prediction and the margin are more than the own. Ranks
+/// are counted from the highest prediction, so that these are lower than a threshold too.
+struct violating_earlier {
+  ranked_predictions of;
+  index_t* net;
+  [[nodiscard]] __device__ wavelet_item item(index_t k) const {
+    return {of.plan.rows - 1 - of.rank[k], 0, died_at(of.plan, k) ? 1.0 : 0.0};
+  }
+  [[nodiscard]] __device__ wavelet_query query(index_t k) const {
+    const index_t n = of.plan.rows;
+    const double mine = of.by_position[k];
+    const index_t from =
+        partition_point(0, n, [&](index_t i) { return !(mine < number_of_key(of.key[i]) + of.margin); });
+    return {of.plan.first[of.plan.group[k] + 1], n, n - from};
+  }
+  __device__ void operator()(index_t k, int, index_t, double events) const { net[k] -= static_cast<index_t>(events); }
 };
 
 struct ranking_pairs {
@@ -98,7 +104,7 @@ struct ranking_gradient {
   }
 };
 
-/// O(N log^2 N): two searches a patient and level.
+/// O(N log N): a search for each bound, then sums for every bit of a prediction's rank.
 template <>
 struct ranking_kernel<backend::cuda> {
   template <class T>
@@ -106,21 +112,23 @@ struct ranking_kernel<backend::cuda> {
                   const ranking_options& options, ranking_output<T, device_space> out) {
     const index_t n = plan.rows;
     auto scratch = ctx.workspace().open();
-    auto* const key = scratch.template take<std::uint64_t>(2 * n);
-    auto* const position = scratch.template take<index_t>(2 * n);
+    auto* const key = scratch.template take<std::uint64_t>(n);
+    auto* const position = scratch.template take<index_t>(n);
+    auto* const rank = scratch.template take<index_t>(n);
     auto* const by_position = scratch.template take<double>(n);
     auto* const loss = scratch.template take<double>(n);
     auto* const net = scratch.template take<index_t>(n);
-    auto* const sums = scratch.template take<segment_sum<prediction_sum>>(n);
     auto* const scale = scratch.template take<double>(1);
     const bool differentiates = out.gradient.size != 0;
 
     each(ctx, n, ranking_keys<T>{prediction, plan, key, position, by_position, loss, net});
-    sort_by_levels(ctx, n, key, position, [&](const sorted_runs& runs) {
-      each(ctx, n, predictions_in_runs{plan, runs, sums});
-      inclusive_scan(ctx, n, sums, join_segment_sums{});
-      each(ctx, n, count_violations{plan, runs, sums, by_position, options.margin, differentiates, loss, net});
-    });
+    sort_by_key(ctx, n, key, position);
+    each(ctx, n, write_prediction_ranks{position, rank});
+    const ranked_predictions ranked{plan, key, rank, by_position, options.margin};
+    const violating_later later{ranked, loss, net};
+    sum_lower(ctx, n, n, later, later);
+    const violating_earlier earlier{ranked, net};
+    if (differentiates) sum_lower(ctx, n, n, earlier, earlier);
     sum_each(ctx, n, ranking_pairs{plan}, write_ranking_scale{options.reduce, scale});
     sum_each(ctx, n, ranking_losses{loss}, write_ranking_value<T>{scale, out.value});
     if (differentiates) each(ctx, n, ranking_gradient<T>{plan, net, scale, out.gradient});

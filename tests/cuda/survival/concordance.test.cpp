@@ -58,7 +58,7 @@ TEST_CASE("cuda: concordance: every option but a tolerance, as on the host") {
   using enum stroma::pair_weighting;
   stroma::cpu_context host;
   stroma::cuda_context ctx;
-  for (const std::size_t n : {1u, 33u, 300u})
+  for (const std::size_t n : {1u, 2u, 3u, 31u, 32u, 33u, 64u, 65u, 300u})
     for (const int times : {7, 400}) {
       const auto c = random_cohort<double>(n, times, static_cast<unsigned>(n) + 3);
       const cohort_on_device<double> d(ctx, c);
@@ -115,6 +115,30 @@ TEST_CASE("cuda: concordance: every option but a tolerance, as on the host") {
     }
 }
 
+TEST_CASE("cuda: concordance: a stratum's counts know nothing of other strata's weights") {
+  stroma::cpu_context host;
+  stroma::cuda_context ctx;
+  auto c = random_cohort<double>(700, 60, 33);
+  stroma::random_stream draw(34);
+  for (std::size_t i = 0; i < 700; ++i) c.weight[i] = c.stratum[i] % 2 == 0 ? 1e12 : draw.uniform();
+  const cohort_on_device<double> d(ctx, c);
+  const auto stratum = on_device(ctx, c.stratum);
+  const stroma::risk_order on_cpu(host, c.time, c.event, {.weight = c.weight, .stratum = c.stratum});
+  const stroma::risk_order on_gpu(ctx, d.time, d.event, {.weight = d.weight, .stratum = stratum});
+  stroma::array<double, 2> expected(on_cpu.strata(), 5);
+  device_array<double> found(on_cpu.strata(), 5);
+  static_cast<void>(stroma::concordance(host, c.score, on_cpu, {.by_stratum = stroma::as_view(expected)}));
+  static_cast<void>(stroma::concordance(ctx, d.score, on_gpu, {.by_stratum = stroma::as_view(found)}));
+  const auto strata = on_host(ctx, found);
+  for (index_t s = 0; s < on_cpu.strata(); ++s) {
+    double pairs = 0;
+    for (index_t i = 0; i < 5; ++i) pairs += expected(s, i);
+    CHECK(pairs > 0);
+    for (index_t i = 0; i < 5; ++i)
+      CHECK(std::abs(strata(s, i) - expected(s, i)) <= 700 * std::numeric_limits<double>::epsilon() * pairs);
+  }
+}
+
 TEST_CASE("cuda: concordance: a tolerance is refused") {
   stroma::cuda_context ctx;
   const auto time = on_device(ctx, std::vector<double>{1, 2}), event = on_device(ctx, std::vector<double>{1, 1});
@@ -162,6 +186,26 @@ TEST_CASE("cuda: concordance: the second call allocates nothing, and waits only 
   check_called_again([&] { sum += stroma::concordance(ctx, d.score, order).value; }, 4);
   CHECK(sum > 0);
 }
+
+#if !defined(__CUDACC__)
+
+TEST_CASE("cuda: concordance: launches grow by as many for every doubling of the cohort") {
+  stroma::cuda_context ctx;
+  std::vector<std::uint64_t> launches;
+  for (const std::size_t n : {256u, 512u, 1024u, 2048u}) {
+    const auto c = random_cohort<float>(n, 200, 15);
+    const cohort_on_device<float> d(ctx, c);
+    const auto entry = on_device(ctx, c.entry);
+    const stroma::risk_order order(ctx, d.time, d.event, {.weight = d.weight, .entry = entry});
+    const auto before = cuda_emulator::count().kernels;
+    static_cast<void>(stroma::concordance(ctx, d.score, order, {.standard_error = true}));
+    launches.push_back(cuda_emulator::count().kernels - before);
+  }
+  // Whoever is compared with events, enters late, and sees events: three launches a bit of a rank for each.
+  for (std::size_t i = 1; i < launches.size(); ++i) CHECK(launches[i] - launches[i - 1] == 9);
+}
+
+#endif
 
 TEST_CASE("cuda: concordance: bad values and lengths") {
   stroma::cuda_context ctx;

@@ -66,6 +66,24 @@ TEST_CASE_TEMPLATE("cuda: ranking: value and gradient of the host", T, STROMA_DE
   }
 }
 
+TEST_CASE("cuda: ranking: sizes around powers of two") {
+  stroma::cuda_context ctx;
+  for (const std::size_t n : {2u, 3u, 63u, 64u, 65u, 127u, 128u, 129u})
+    for (const int times : {4, 1 << 20})
+      for (const double margin : {0.0, 0.25, 1.0, 100.0}) {
+        CAPTURE(n);
+        CAPTURE(margin);
+        const auto c = random_cohort<double>(n, times, static_cast<unsigned>(n) + 51);
+        const cohort_on_device<double> d(ctx, c);
+        device_vector<double> value(1), gradient(static_cast<index_t>(n));
+        const ranking_options options{.margin = margin, .reduce = reduction::sum};
+        stroma::ranking(ctx, d.score, d.time, d.event, {value.data(), as_view(gradient)}, options);
+        const auto expected = on_the_host(c, options);
+        CHECK(on_host(ctx, value)[0] == expected.value[0]);  // sums of multiples of 1/8
+        CHECK(device_error(ctx, gradient, expected.gradient, std::numeric_limits<double>::denorm_min()) == 0);
+      }
+}
+
 TEST_CASE("cuda: ranking: large predictions that differ little, apart in memory") {
   stroma::cpu_context host;
   stroma::cuda_context ctx;
