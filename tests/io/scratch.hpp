@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include "support/message_of.hpp"
+
 /// A folder of its own that goes away with the object.
 class scratch_folder {
  public:
@@ -43,17 +45,6 @@ class scratch_folder {
 inline std::string bytes_of(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
-}
-
-/// What the error of type E that `f` throws says; another type of error passes through.
-template <class E, class F>
-std::string message_of(F&& f) {
-  try {
-    f();
-  } catch (const E& e) {
-    return e.what();
-  }
-  return "no error";
 }
 
 inline bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }

@@ -8,20 +8,9 @@
 #include <stroma/metrics/accuracy.hpp>
 
 #include "support/counting_allocator.hpp"
+#include "support/message_of.hpp"
 
 using namespace stroma;
-
-namespace {
-template <class E, class F>
-std::string message_of(F&& f) {
-  try {
-    f();
-  } catch (const E& e) {
-    return e.what();
-  }
-  return {};
-}
-}  // namespace
 
 TEST_CASE("accuracy: classes") {
   cpu_context ctx;

@@ -9,6 +9,7 @@
 #include <stroma/metrics/roc_auc.hpp>
 
 #include "support/counting_allocator.hpp"
+#include "support/message_of.hpp"
 
 using namespace stroma;
 
@@ -43,16 +44,6 @@ double oracle(const sample<T>& s, bool weighted) {
     }
   return static_cast<double>(won / all);
 }
-template <class E, class F>
-std::string message_of(F&& f) {
-  try {
-    f();
-  } catch (const E& e) {
-    return e.what();
-  }
-  return {};
-}
-
 }  // namespace
 
 TEST_CASE_TEMPLATE("roc_auc: every pair", T, double, float) {

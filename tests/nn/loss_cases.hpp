@@ -8,6 +8,8 @@
 #include <stroma/adapt/std.hpp>
 #include <stroma/core/view.hpp>
 
+#include "support/message_of.hpp"
+
 /// Numbers from -4 to 4, row by row.
 template <class T>
 std::vector<T> random_values(std::size_t n, unsigned seed) {
@@ -30,16 +32,6 @@ stroma::matrix_view<const T> as_matrix(const std::vector<T>& x, stroma::index_t 
 template <class T>
 stroma::matrix_view<T> as_matrix(std::vector<T>& x, stroma::index_t rows, stroma::index_t cols) {
   return {x.data(), rows, cols};
-}
-/// The text of the E that f() throws; empty when it throws none.
-template <class E, class F>
-std::string message_of(F&& f) {
-  try {
-    f();
-  } catch (const E& e) {
-    return e.what();
-  }
-  return {};
 }
 /// Error of a sum of `n` terms in double whose result is rounded to T.
 template <class T>

@@ -12,6 +12,8 @@
 #include <stroma/core/context.hpp>
 #include <stroma/core/error.hpp>
 
+#include "support/message_of.hpp"
+
 /// Patients for the tests of losses and metrics.
 template <class T = double>
 struct cohort {
@@ -95,15 +97,4 @@ inline std::vector<double> numbers(const std::vector<std::string>& text) {
   std::vector<double> x;
   for (const auto& t : text) x.push_back(std::stod(t));
   return x;
-}
-
-/// The text of the E that f() throws; empty when it throws none.
-template <class E, class F>
-std::string message_of(F&& f) {
-  try {
-    f();
-  } catch (const E& e) {
-    return e.what();
-  }
-  return {};
 }

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "optim/model.hpp"
+#include "support/message_of.hpp"
 
 /// `count` models tuned from a base: its numbers plus normal ones of the given size.
 template <class Model>
@@ -26,14 +27,4 @@ Model random_model(std::uint32_t seed, double size = 1) {
   Model model;
   fill_normal(model, seed, size);
   return model;
-}
-
-template <class Error, class F>
-std::string message_of(F&& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error of that type";
 }

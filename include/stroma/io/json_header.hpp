@@ -6,39 +6,11 @@
 #include <string_view>
 #include <utility>
 
+#include <stroma/core/utf8.hpp>
 #include <stroma/core/view.hpp>
 #include <stroma/io/file_error.hpp>
 
 namespace stroma::detail {
-
-/// Bytes of the UTF-8 character that `text` begins with, 0 when it is none (overlong, surrogate, above U+10FFFF, cut).
-[[nodiscard]] constexpr std::size_t utf8_length(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
-  const auto within = [](unsigned b, unsigned low, unsigned high) { return b >= low && b <= high; };
-  const auto tail = [&](std::size_t i) { return within(byte(i), 0x80, 0xbf); };
-  const unsigned first = byte(0);
-  if (text.empty()) return 0;
-  if (first < 0x80) return 1;
-  if (within(first, 0xc2, 0xdf)) return tail(1) ? 2 : 0;
-  if (within(first, 0xe0, 0xef)) {
-    const bool second = within(byte(1), first == 0xe0 ? 0xa0 : 0x80, first == 0xed ? 0x9f : 0xbf);
-    return second && tail(2) ? 3 : 0;
-  }
-  if (within(first, 0xf0, 0xf4)) {
-    const bool second = within(byte(1), first == 0xf0 ? 0x90 : 0x80, first == 0xf4 ? 0x8f : 0xbf);
-    return second && tail(2) && tail(3) ? 4 : 0;
-  }
-  return 0;
-}
-
-[[nodiscard]] constexpr bool is_utf8(std::string_view text) {
-  while (!text.empty()) {
-    const std::size_t length = utf8_length(text);
-    if (length == 0) return false;
-    text.remove_prefix(length);
-  }
-  return true;
-}
 
 /// Text as a JSON string with its quotes; the text must be UTF-8.
 [[nodiscard]] inline std::string json_string(std::string_view text) {
@@ -126,6 +98,19 @@ class json_cursor {
     }
     if (at_ < text_.size() && (text_[at_] == '.' || text_[at_] == 'e' || text_[at_] == 'E')) refuse("an integer");
     return value;
+  }
+
+  /// A string, number, true, false or null, whatever it is.
+  void scalar() {
+    space();
+    if (at_ < text_.size() && text_[at_] == '"') return static_cast<void>(string());
+    const std::size_t begin = at_;
+    while (at_ < text_.size() && std::string_view(" \t\n\r,]}").find(text_[at_]) == std::string_view::npos) ++at_;
+    const std::string_view word = text_.substr(begin, at_ - begin);
+    const bool number = !word.empty() && word.find_first_not_of("0123456789+-.eE") == std::string_view::npos;
+    if (number || word == "true" || word == "false" || word == "null") return;
+    at_ = begin;
+    refuse("a string, a number, true, false or null");
   }
 
   /// Nothing but white space is left.

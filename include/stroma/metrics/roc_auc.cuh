@@ -11,7 +11,7 @@
 namespace stroma::detail {
 
 template <class T>
-struct rank_scores {
+struct write_score_ranks {
   vector_view<const T, device_space> score;
   std::uint64_t* key;
   index_t* row;
@@ -96,7 +96,7 @@ struct roc_auc_kernel<backend::cuda> {
     auto* const row = frame.template take<index_t>(n);
     auto* const negatives = frame.template take<double>(n);
     auto* const sums = frame.template take<roc_sums>(1);
-    each(ctx, n, rank_scores<T>{score, key, row});
+    each(ctx, n, write_score_ranks<T>{score, key, row});
     sort_by_key(ctx, n, key, row);
     const ranked_rows<T, Labels> rows{key, row, label, weight};
     each(ctx, n, write_negatives<T, Labels>{rows, negatives});

@@ -115,7 +115,7 @@ struct undefined_events {
   const double* of_group;
   __device__ double operator()(index_t g) const { return of_group[g]; }
 };
-struct write_strata {
+struct write_stratum_pairs {
   device_risk_plan plan;
   const segment_sum<pair_numbers>* running;
   matrix_view<double, device_space> to;
@@ -219,7 +219,7 @@ struct concordance_kernel<backend::cuda> {
     }
     if (out.by_stratum.rows != 0) {
       inclusive_scan(ctx, n, numbers, join_segment_sums{});
-      each(ctx, out.by_stratum.rows, write_strata{plan, numbers, out.by_stratum});
+      each(ctx, out.by_stratum.rows, write_stratum_pairs{plan, numbers, out.by_stratum});
     }
     return result(primitives<backend::cuda>::read(ctx, static_cast<const concordance_sums*>(sums)), error);
   }

@@ -60,7 +60,7 @@ struct bin_set {
 };
 /// log of the sum of exp(term) over bins.
 template <class T, class Space>
-[[nodiscard]] STROMA_HOST_DEVICE double log_sum(const incidence_terms<T, Space>& terms, const bin_set& bins) {
+[[nodiscard]] STROMA_HOST_DEVICE double log_of_sum(const incidence_terms<T, Space>& terms, const bin_set& bins) {
   double high = -HUGE_VAL, sum = 0;
   for (incidence_walk<T, Space> at(terms); at.more(); at.next())
     if (bins.has(at.bin) && high < at.term) high = at.term;
@@ -71,7 +71,7 @@ template <class T, class Space>
 /// The chances to outlive each bin; `survival` may be the logits.
 template <class T, class Space>
 STROMA_HOST_DEVICE void write_survival(const incidence_terms<T, Space>& terms, const vector_view<T, Space>& survival) {
-  const double all = log_sum(terms, {0, terms.count()});
+  const double all = log_of_sum(terms, {0, terms.count()});
   double later = 0;
   for (incidence_walk<T, Space> at(terms); at.more(); at.next()) {
     if (at.bin < terms.logit.size) survival[at.bin] = static_cast<T>(later);
@@ -92,8 +92,8 @@ struct incidence_row {
       : terms(t),
         inside{died ? bin : bin + 1, died ? bin + 1 : t.count()},
         share(died ? 1 : 1 - alpha),
-        log_inside(log_sum(t, inside)),
-        log_outside(log_sum(t, {inside.first, inside.last, true})) {}
+        log_inside(log_of_sum(t, inside)),
+        log_outside(log_of_sum(t, {inside.first, inside.last, true})) {}
   /// Censored in the last bin, and none after it.
   [[nodiscard]] STROMA_HOST_DEVICE bool constant() const { return inside.first == inside.last; }
 

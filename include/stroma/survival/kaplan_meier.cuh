@@ -162,7 +162,7 @@ struct write_robust_errors {
     to.hazard_error[i] = error(left.hazard, on_hazard);
   }
 };
-struct write_strata {
+struct write_curve_starts {
   device_risk_plan plan;
   index_t strata;
   index_t* to;
@@ -182,7 +182,7 @@ struct kaplan_meier_kernel<backend::cuda> {
     if (strata == 0) return;
     auto scratch = ctx.workspace().open();
     auto* const made = scratch.template take<index_t>(2 * strata + 1);
-    each(ctx, strata + 1, write_strata{plan, strata, made});
+    each(ctx, strata + 1, write_curve_starts{plan, strata, made});
     transfer(ctx, vector_view<const index_t, device_space>(made, 2 * strata + 1),
              vector_view<index_t>(to, 2 * strata + 1));
   }

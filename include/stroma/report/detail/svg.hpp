@@ -7,24 +7,9 @@
 #include <string>
 #include <string_view>
 
-namespace stroma::detail {
+#include <stroma/core/utf8.hpp>
 
-/// How many bytes the character that begins here has in UTF-8; 0: none that is well formed.
-[[nodiscard]] inline std::size_t utf8_length(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
-  const auto follows = [&](std::size_t i, unsigned low = 0x80, unsigned high = 0xBF) {
-    return byte(i) >= low && byte(i) <= high;
-  };
-  const unsigned first = byte(0);
-  if (first < 0x80) return 1;
-  if (first >= 0xC2 && first <= 0xDF) return follows(1) ? 2 : 0;
-  // No overlong forms, no surrogates, nothing above U+10FFFF.
-  if (first >= 0xE0 && first <= 0xEF)
-    return follows(1, first == 0xE0 ? 0xA0 : 0x80, first == 0xED ? 0x9F : 0xBF) && follows(2) ? 3 : 0;
-  if (first >= 0xF0 && first <= 0xF4)
-    return follows(1, first == 0xF0 ? 0x90 : 0x80, first == 0xF4 ? 0x8F : 0xBF) && follows(2) && follows(3) ? 4 : 0;
-  return 0;
-}
+namespace stroma::detail {
 
 /// A label of anybody's as XML's text or attribute: what XML cannot hold becomes U+FFFD. At most `most` characters,
 /// the last of more being an ellipsis.
