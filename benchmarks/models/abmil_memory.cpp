@@ -1,8 +1,8 @@
-#include <fstream>
 #include <iostream>
 #include <string>
 #include <string_view>
 
+#include "../support/resident.hpp"
 #include "abmil_workload.hpp"
 
 // What a bag takes beside the model and itself: peak resident memory less what was resident when both existed, in
@@ -11,20 +11,6 @@ namespace {
 
 using stroma::index_t;
 using model = stroma::abmil<float>;
-
-/// A line of /proc/self/status: VmRSS, VmHWM.
-double resident_mib(std::string_view name) {
-  std::ifstream status("/proc/self/status");
-  for (std::string word; status >> word;)
-    if (word.substr(0, word.find(':')) == name) {
-      double kib = 0;
-      status >> kib;
-      return kib / 1024;
-    }
-  return 0;
-}
-/// The peak begins anew.
-void forget_peak() { std::ofstream("/proc/self/clear_refs") << "5"; }
 
 /// Three steps on a bag; returns the peak.
 template <class S>
@@ -36,7 +22,7 @@ double peak_of(model& m, const stroma::array<S, 2>& bag, bool training, int thre
     bench::inference_run run(m, threads);
     for (int i = 0; i < 3; ++i) run(bag);
   }
-  return resident_mib("VmHWM");
+  return bench::resident_mib("VmHWM");
 }
 
 template <class S>
@@ -51,8 +37,8 @@ double extra_memory(bool training, double dropout, int threads) {
   bench::initialise(m);
   stroma::array<S, 2> bag(10000, 1536);
   bench::fill_random(bag, 1);
-  forget_peak();
-  const double before = resident_mib("VmRSS");
+  bench::forget_peak();
+  const double before = bench::resident_mib("VmRSS");
   return peak_of(m, bag, training, threads) - before;
 }
 

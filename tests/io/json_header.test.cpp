@@ -53,6 +53,16 @@ TEST_CASE("json_header: strings that are none") {
     CHECK(contains(refusal(bad), "UTF-8"));
 }
 
+TEST_CASE("json_header: scalars of any type") {
+  for (const char* text : {"\"a,\"", "0", "-1.5e+3", "true", "false", " null "}) {
+    auto json = cursor(text);
+    json.scalar();
+    json.end();
+  }
+  for (const char* text : {"", "nul", "[1]", "{}", "NaN", ",", "\"a"})
+    CHECK(contains(message_of<format_error>([&] { cursor(text).scalar(); }), "json: f: header byte"));
+}
+
 TEST_CASE("json_header: integers") {
   CHECK(cursor("0").integer() == 0);
   CHECK(cursor(" 42,").integer() == 42);

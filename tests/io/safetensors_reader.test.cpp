@@ -163,3 +163,43 @@ TEST_CASE("safetensors_reader: damaged files are refused or read, never worse") 
   }
   CHECK(refused > 500);
 }
+
+TEST_CASE("safetensors_reader: an index opens the files that it names") {
+  const scratch_folder folder;
+  const auto tensor = [](const std::string& name, float value) {
+    return raw_safetensors(R"({"__metadata__":{"from":")" + name + R"("},")" + name +
+                               R"(":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})",
+                           bytes_as<float>({value}));
+  };
+  folder.file("m-2.safetensors", tensor("b", 2));
+  folder.file("m-1.safetensors", tensor("a", 1));
+  const auto index = [&](std::string_view text) { return folder.file("m.safetensors.index.json", text); };
+  {
+    const safetensors_reader reader(
+        index(R"({"metadata": {"total_size": 8, "x": -1.5e3, "y": "z", "n": null, "t": true},
+        "weight_map": {"b": "m-2.safetensors", "a": "m-1.safetensors"}}
+)"));
+    REQUIRE(reader.tensors().size() == 2);
+    CHECK(reader.read<float>("a").flat()[0] == 1);
+    CHECK(reader.read<float>("b").flat()[0] == 2);
+    CHECK(reader.metadata().at("from") == "a");
+    for (const auto& t : reader.tensors()) reader.release(t);
+    CHECK(reader.read<float>("b").flat()[0] == 2);
+  }
+  const auto refusal = [&](std::string_view text) {
+    return message_of<format_error>([&] { const safetensors_reader reader(index(text)); });
+  };
+  CHECK(contains(refusal(R"({"weight_map":{"a":"m-1.safetensors","b":"m-1.safetensors"}})"),
+                 "tensor 'b': nothing of that name in m-1.safetensors"));
+  CHECK(contains(refusal(R"({"weight_map":{"c":"m-1.safetensors"}})"), "m-1.safetensors: tensor 'a': not in "));
+  CHECK(contains(refusal(R"({"weight_map":{"a":"m-2.safetensors","b":"m-1.safetensors"}})"),
+                 "m-1.safetensors: tensor 'a': in m-2.safetensors"));
+  CHECK(contains(refusal(R"({"weight_map":{"a":"m-3.safetensors"}})"), "m-3.safetensors: does not exist"));
+  for (const char* name : {"../m-1.safetensors", "/m-1.safetensors", "..", "", "a\\\\b"})
+    CHECK(contains(refusal(R"({"weight_map":{"a":")" + std::string(name) + R"("}})"), "a file beside the index"));
+  CHECK(contains(refusal(R"({"weight_map":{"a":"m-1.safetensors","a":"m-1.safetensors"}})"), "'a': this name twice"));
+  CHECK(contains(refusal(R"({"metadata":{}})"), "no weight_map"));
+  CHECK(contains(refusal(R"({"weight_map":{},"weight_map":{}})"), "each once"));
+  CHECK(contains(refusal(R"({"metadata":{"a":[1]},"weight_map":{}})"), "a string, a number, true, false or null"));
+  CHECK(contains(refusal(""), "expected '{'"));
+}

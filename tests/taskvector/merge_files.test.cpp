@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <limits>
 #include <string>
 #include <vector>
@@ -18,26 +19,15 @@
 #include <stroma/taskvector/ties_merging.hpp>
 #include <stroma/taskvector/weighted_average.hpp>
 
+#include "io/scratch.hpp"
 #include "taskvector/models.hpp"
 
 using namespace stroma;
 
 namespace {
 
-/// A folder that goes with the test.
-struct temporary_folder {
-  std::filesystem::path path;
-  explicit temporary_folder(const std::string& name)
-      : path(std::filesystem::temp_directory_path() / ("stroma_merge_" + name)) {
-    std::filesystem::remove_all(path);
-    std::filesystem::create_directories(path);
-  }
-  ~temporary_folder() { std::filesystem::remove_all(path); }
-  [[nodiscard]] std::filesystem::path operator/(const std::string& name) const { return path / name; }
-};
-
 template <class Model>
-std::vector<std::filesystem::path> saved(const temporary_folder& folder, const std::vector<Model>& models,
+std::vector<std::filesystem::path> saved(const scratch_folder& folder, const std::vector<Model>& models,
                                          const file_metadata& metadata = {}) {
   std::vector<std::filesystem::path> paths;
   for (const Model& m : models) {
@@ -73,15 +63,10 @@ struct mixed_file {
   }
 };
 
-std::string bytes_of(const std::filesystem::path& path) {
-  const memory_map map(path);
-  return std::string(map.text());
-}
-
 }  // namespace
 
 TEST_CASE_TEMPLATE("merge_files: a file has the bits of a model merged in memory", T, float, double) {
-  const temporary_folder folder("memory");
+  const scratch_folder folder;
   cpu_context ctx;
   const auto base = random_model<small_model<T>>(1);
   const auto tuned = tuned_from(base, 3);
@@ -113,7 +98,7 @@ TEST_CASE_TEMPLATE("merge_files: a file has the bits of a model merged in memory
 }
 
 TEST_CASE("merge_files: every type is rounded once from the mean in long double; integers are copied") {
-  const temporary_folder folder("types");
+  const scratch_folder folder;
   const std::vector<mixed_file> content{mixed_file(1), mixed_file(2), mixed_file(3)};
   std::vector<std::filesystem::path> paths;
   for (const auto& c : content) {
@@ -157,8 +142,29 @@ TEST_CASE("merge_files: every type is rounded once from the mean in long double;
   CHECK(out.read<std::uint8_t>("odd").flat()[2] == 3);
 }
 
+TEST_CASE("merge_files: a model in several files is as one in one file") {
+  const scratch_folder folder;
+  cpu_context ctx;
+  const std::vector<float> a{1, 2, 3, 4}, b{5, 6}, a2{3, 2, 1, 0}, b2{-5, 7};
+  const auto matrix = [](const std::vector<float>& x) { return named_tensor("a", x, {2, 2}); };
+  write_safetensors(folder / "one", {matrix(a), named_tensor("b", b)});
+  write_safetensors(folder / "two", {matrix(a2), named_tensor("b", b2)});
+  write_safetensors(folder / "two-2", {named_tensor("b", b2)});
+  write_safetensors(folder / "two-1", {matrix(a2)});
+  const auto index = folder / "two.safetensors.index.json";
+  std::ofstream(index) << R"({"metadata":{"total_size":24},"weight_map":{"a":"two-1","b":"two-2"}})";
+
+  const auto merged = [&](const std::filesystem::path& first, const std::filesystem::path& second) {
+    merge_files(ctx, weighted_average(), model_files({}, {first, second}), folder / "out");
+    return bytes_of(folder / "out");
+  };
+  const std::string expected = merged(folder / "one", folder / "two");
+  CHECK(merged(folder / "one", index) == expected);
+  CHECK(merged(index, folder / "one") == expected);
+}
+
 TEST_CASE("merge_files: 16-bit elements that agree keep their bits, those too large are counted") {
-  const temporary_folder folder("half");
+  const scratch_folder folder;
   cpu_context ctx;
   const mixed_file one(1);
   one.write(folder / "a");
@@ -176,7 +182,7 @@ TEST_CASE("merge_files: 16-bit elements that agree keep their bits, those too la
 }
 
 TEST_CASE("merge_files: passes and tensors are told") {
-  const temporary_folder folder("progress");
+  const scratch_folder folder;
   cpu_context ctx;
   const auto base = random_model<small_model<float>>(1);
   const auto paths = saved(folder, tuned_from(base, 2));
@@ -194,7 +200,7 @@ TEST_CASE("merge_files: passes and tensors are told") {
 }
 
 TEST_CASE("merge_files: what does not fit is named, and nothing is written") {
-  const temporary_folder folder("mistakes");
+  const scratch_folder folder;
   cpu_context ctx;
   const std::vector<float> two{1, 2}, three{1, 2, 3};
   const std::vector<double> wide{1, 2};
@@ -239,7 +245,7 @@ TEST_CASE("merge_files: what does not fit is named, and nothing is written") {
 }
 
 TEST_CASE("merge_files: a model of another base is refused, both are named") {
-  const temporary_folder folder("base");
+  const scratch_folder folder;
   cpu_context ctx;
   const auto base = random_model<small_model<float>>(1), other = random_model<small_model<float>>(2);
   save_parameters(folder / "base", base);

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -53,6 +54,22 @@ class memory_map {
     return size_ == 0 ? std::string_view{} : std::string_view(reinterpret_cast<const char*>(data_), size_);
   }
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
+
+  /// The pages with these bytes leave the process's memory, until somebody looks at them again: for files that are read
+  /// once, from one end to the other. Bytes that are not the map's are left alone.
+  void release(std::span<const std::byte> bytes) const noexcept {
+#if defined(__linux__)
+    const std::less_equal<const std::byte*> up_to;
+    if (bytes.empty() || !up_to(data_, bytes.data()) || !up_to(bytes.data() + bytes.size(), data_ + size_)) return;
+    const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    const std::size_t begin = static_cast<std::size_t>(bytes.data() - data_) / page * page;
+    const auto end = static_cast<std::size_t>(bytes.data() - data_) + bytes.size();
+    // The map begins at a page, and nothing was ever written to it: whole pages on both sides are read again if needed.
+    ::madvise(const_cast<std::byte*>(data_) + begin, end - begin, MADV_DONTNEED);
+#else
+    static_cast<void>(bytes);
+#endif
+  }
 
  private:
 #if defined(__unix__) || defined(__APPLE__)

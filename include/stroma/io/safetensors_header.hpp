@@ -27,6 +27,28 @@ struct safetensors_contents : named_tensors {
   std::map<std::string, std::string> metadata;
 };
 
+/// The `weight_map` of an index: the file of each tensor. Files are named without a folder.
+[[nodiscard]] inline std::map<std::string, std::string> read_safetensors_index(std::string_view text,
+                                                                               const std::string& file) {
+  std::map<std::string, std::string> file_of;
+  bool found = false;
+  json_cursor json(text, "safetensors", file);
+  json.object([&](const std::string& key) {
+    if (key == "metadata") return json.object([&](const std::string&) { json.scalar(); });
+    if (key != "weight_map" || std::exchange(found, true))
+      refuse_file("safetensors", file, "key " + in_quotes(key), "metadata and weight_map, each once");
+    json.object([&](std::string tensor) {
+      std::string name = json.string();
+      if (name.empty() || name == "." || name == ".." || name.find_first_of("/\\") != std::string::npos)
+        refuse_tensor(file, tensor, "file " + in_quotes(name), "the name of a file beside the index");
+      if (!file_of.emplace(tensor, std::move(name)).second) refuse_tensor(file, tensor, "this name twice", "once");
+    });
+  });
+  json.end();
+  if (!found) refuse_file("safetensors", file, "no weight_map", "an index of safetensors files");
+  return file_of;
+}
+
 /// Reads the bytes of one safetensors file; see `safetensors_reader`.
 class safetensors_parser {
  public:

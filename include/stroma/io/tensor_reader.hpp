@@ -2,6 +2,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <span>
 #include <string>
 #include <string_view>
@@ -101,6 +102,13 @@ class tensor_reader {
     return {nullptr, std::move(copy), tensor.shape, size};
   }
 
+  /// The tensor's elements leave memory, where the file is mapped; views of them stay good, and are read from the disk
+  /// again. For those who walk through files larger than memory.
+  void release(const stored_tensor& tensor) const noexcept {
+    map_.release(tensor.bytes);
+    for (const memory_map& part : parts_) part.release(tensor.bytes);
+  }
+
   /// Copies a tensor into a container of its shape, converting as `read` does; a tensor without extents fits a vector
   /// of 1. Nothing is written when it throws.
   /// @throws format_error  as `read`, or the shape in the file is not that of `out`
@@ -139,6 +147,10 @@ class tensor_reader {
       : map_(std::move(map)), file_(std::move(file)), format_(format) {}
 
   [[nodiscard]] std::span<const std::byte> mapped() const noexcept { return map_.bytes(); }
+  /// Another file that tensors lie in.
+  std::span<const std::byte> map_part(const std::filesystem::path& path) {
+    return parts_.emplace_back(path, format_).bytes();
+  }
   void take(detail::named_tensors contents) noexcept { contents_ = std::move(contents); }
 
  private:
@@ -159,6 +171,7 @@ class tensor_reader {
   }
 
   memory_map map_;
+  std::vector<memory_map> parts_;
   std::string file_;
   std::string_view format_;
   detail::named_tensors contents_;

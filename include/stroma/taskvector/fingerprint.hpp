@@ -28,7 +28,9 @@ struct fingerprinted_tensor {
 /// name (`F32`), the extents and the elements' bytes. (Each text goes in behind its length, the extents behind their
 /// number, as 64-bit little-endian numbers.) A file and a model of the same names, types, extents and elements have
 /// the same one, in whatever order their tensors stand. Cost: O(bytes).
-[[nodiscard]] inline std::string fingerprint(std::vector<fingerprinted_tensor> tensors) {
+/// @param done  called with each tensor that will not be looked at again
+template <class Done>
+[[nodiscard]] std::string fingerprint(std::vector<fingerprinted_tensor> tensors, const Done& done) {
   static_assert(std::endian::native == std::endian::little, "stroma: fingerprints are of little-endian bytes");
   std::sort(tensors.begin(), tensors.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
   detail::sha256 hash;
@@ -42,6 +44,7 @@ struct fingerprinted_tensor {
     hash.add(static_cast<std::uint64_t>(t.shape.size()));
     for (const index_t extent : t.shape) hash.add(static_cast<std::uint64_t>(extent));
     hash.add(t.bytes);
+    done(t);
   }
   std::string hex;
   for (const std::uint8_t byte : hash.digest()) {
@@ -49,6 +52,10 @@ struct fingerprinted_tensor {
     hex += "0123456789abcdef"[byte & 15];
   }
   return hex;
+}
+
+[[nodiscard]] inline std::string fingerprint(std::vector<fingerprinted_tensor> tensors) {
+  return fingerprint(std::move(tensors), [](const fingerprinted_tensor&) {});
 }
 
 /// The fingerprint of a model's parameters. Models whose task vectors are to be compared or merged were tuned from

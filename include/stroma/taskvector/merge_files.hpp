@@ -106,7 +106,7 @@ class model_files {
   [[nodiscard]] static std::string fingerprint_of_file(const safetensors_reader& file) {
     std::vector<fingerprinted_tensor> tensors;
     for (const stored_tensor& t : file.tensors()) tensors.push_back({t.name, t.type, t.shape, t.bytes});
-    return fingerprint(std::move(tensors));
+    return fingerprint(std::move(tensors), [&](const fingerprinted_tensor& t) { file.release(file.at(t.name)); });
   }
 
   model_files_options options_;
@@ -130,13 +130,17 @@ struct merge_files_options {
 
 namespace detail {
 
-/// One tensor of all files in the type it is computed in: in place where the file allows, else a copy.
+/// One tensor of all files in the type it is computed in: in place where the file allows, else a copy. What was looked
+/// at leaves memory with it, so that files larger than memory can be merged.
 template <class T>
 class file_slices {
  public:
   file_slices(const model_files& files, const stored_tensor& tensor) {
     const auto open = [&](const safetensors_reader& file) {
-      return values_.emplace_back(file.read<T>(tensor.name)).flat().data;
+      const auto* const data = values_.emplace_back(file.read<T>(tensor.name)).flat().data;
+      opened_.push_back({&file, &file.at(tensor.name)});
+      if (!values_.back().in_place()) file.release(*opened_.back().tensor);
+      return data;
     };
     values_.reserve(1 + files.models().size() + files.importance().size());
     if (files.base()) slices_.base = open(*files.base());
@@ -149,11 +153,19 @@ class file_slices {
     slices_.models = models_;
     slices_.importance = importance_;
   }
+  ~file_slices() {
+    for (const opened& o : opened_) o.file->release(*o.tensor);
+  }
   file_slices(const file_slices&) = delete;
   file_slices& operator=(const file_slices&) = delete;
   [[nodiscard]] const tensor_slices<T>& get() const { return slices_; }
 
  private:
+  struct opened {
+    const safetensors_reader* file;
+    const stored_tensor* tensor;
+  };
+  std::vector<opened> opened_;
   std::vector<tensor_values<T>> values_;
   std::vector<const T*> models_, importance_;
   tensor_slices<T> slices_;
@@ -189,6 +201,7 @@ index_t append_rounded(safetensors_writer& writer, const stored_tensor& tensor, 
 inline void append_copy(safetensors_writer& writer, const safetensors_reader& file, const stored_tensor& tensor) {
   visit_type(tensor.type,
              [&]<class S>(std::type_identity<S>) { writer.append(tensor.name, file.read<S>(tensor.name).flat()); });
+  file.release(tensor);
 }
 
 }  // namespace detail
