@@ -545,7 +545,8 @@ TEST_CASE("cox_partial_likelihood: shifts of +-700 and +-1e4, weights and entrie
     const auto c = random_cohort(120, 20, 17, 3);
     const risk_order order(ctx, c.time, c.event, columns_of(c, method != ties::exact, true, true));
     const auto base = full_evaluate(ctx, c, order, {.tie_method = method});
-    for (const double shift : {700.0, -700.0, 1e4, -1e4, 0x1p40}) {
+    // Up to +-128 sums are doubles, beyond they have exponents of their own.
+    for (const double shift : {126.0, -126.0, 130.0, 700.0, -700.0, 1e4, -1e4, 0x1p40}) {
       auto moved = c;
       for (double& x : moved.score) x += shift;  // exact: multiples of 1/8
       const auto there = full_evaluate(ctx, moved, order, {.tie_method = method});
@@ -586,7 +587,7 @@ TEST_CASE("cox_partial_likelihood: weights of any size") {
 
 TEST_CASE("cox_partial_likelihood: where other programs are wrong") {
   cpu_context ctx;
-  SUBCASE("XGBoost's own vector under ties") {
+  SUBCASE("XGBoost's times with equal scores") {
     // survival:cox of XGBoost: a negative label is censored; its gradient leaves out rows tied with a later death.
     const std::vector<double> time{0, 2, 2, 2, 3, 5, 10, 100};
     const std::vector<int> event{1, 0, 0, 1, 1, 1, 0, 1};
@@ -600,6 +601,19 @@ TEST_CASE("cox_partial_likelihood: where other programs are wrong") {
       CHECK(std::abs(found.gradient[i] - static_cast<double>(expected.gradient[i])) <= 16 * eps);
     CHECK(found.gradient[1] == doctest::Approx(1.0 / 8 + 1.0 / 7).epsilon(4 * eps));  // not 0
     CHECK(found.gradient[1] == found.gradient[2]);
+  }
+  SUBCASE("XGBoost's own vector") {
+    // Its test TestCoxRegressionGPair expects a gradient of 0 of rows 1 and 2, who were at risk; label 0 is censored.
+    const cohort<> c{{0, 0.1, 0.9, 1, 0, 0.1, 0.9, 1}, {0, 2, 2, 2, 3, 5, 10, 100}, {}, {0, 0, 0, 1, 1, 1, 0, 1}};
+    const auto found = evaluate(c, {});
+    const long double at_risk = 1 + 2 * (std::exp(0.1L) + std::exp(0.9L) + std::exp(1.0L));
+    CHECK(found.gradient[1] == doctest::Approx(static_cast<double>(std::exp(0.1L) / at_risk)).epsilon(8 * eps));
+    CHECK(found.gradient[2] == doctest::Approx(static_cast<double>(std::exp(0.9L) / at_risk)).epsilon(8 * eps));
+    CHECK(found.gradient[1] == doctest::Approx(0.0815).epsilon(1e-3));  // R's, as printed
+    CHECK(found.gradient[2] == doctest::Approx(0.1813).epsilon(1e-3));
+    double sum = 0;
+    for (const double d : found.gradient) sum += d;
+    CHECK(std::abs(sum) <= 8 * 4 * eps);
   }
   SUBCASE("torchsurv: ties in float, shifted") {
     // its loss is nan at + 89 and -infinity at - 110

@@ -15,7 +15,7 @@ struct cox_product_kernel {
   template <class T, class V>
   static void run(cpu_context& ctx, vector_view<const T> score, const risk_plan<host_space>& plan,
                   vector_view<const V> direction, const cox_options& options, vector_view<T> out) {
-    using pair = wide_numbers<2>;  // of r and of r v, or of hazards and of hazards times the mean of v
+    using pair = risk_sums<2>;  // of r and of r v, or of hazards and of hazards times the mean of v
     const bool exact = options.tie_method == ties::exact;
     auto scratch = ctx.workspace().open();
     auto* const risk = scratch.template take<wide_number>(plan.rows);

@@ -9,11 +9,11 @@
 namespace stroma::detail {
 
 /// The deaths of a time, up to one of them.
-struct tied_deaths {
+struct deaths_in_order {
   wide_number risk;
   double weight;
   index_t rows;
-  friend __device__ tied_deaths operator+(const tied_deaths& a, const tied_deaths& b) {
+  friend __device__ deaths_in_order operator+(const deaths_in_order& a, const deaths_in_order& b) {
     return {a.risk + b.risk, a.weight + b.weight, a.rows + b.rows};
   }
 };
@@ -41,10 +41,10 @@ struct weigh_device_risks {
 struct write_tied_deaths {
   device_risk_plan plan;
   const wide_number* risk;
-  segment_sum<tied_deaths>* to;
+  segment_sum<deaths_in_order>* to;
   __device__ void operator()(index_t k) const {
     const double w = weight_at(plan, k);
-    segment_sum<tied_deaths> own{};  // nvcc 13.0 breaks off at a choice between two aggregates
+    segment_sum<deaths_in_order> own{};  // nvcc 13.0 breaks off at a choice between two aggregates
     if (died_at(plan, k) && w > 0) own.sum = {risk[k], w, 1};
     own.begins = k == plan.first[plan.group[k]];
     to[k] = own;
@@ -56,13 +56,13 @@ struct device_ties {
   device_risk_plan plan;
   bool efron;
   const wide_number *risk, *others;        // [rows] by position, by group
-  const segment_sum<tied_deaths>* deaths;  // [rows]
+  const segment_sum<deaths_in_order>* deaths;  // [rows]
 
   [[nodiscard]] __device__ cox_tie at(index_t g) const {
     cox_tie tie{{0, 0}, 0, 0, 0, 0, 0};
     const index_t last = plan.first[g + 1] - 1;
     if (plan.deaths[g] > last || deaths[last].sum.rows == 0) return tie;
-    const tied_deaths all = deaths[last].sum;
+    const deaths_in_order all = deaths[last].sum;
     tie.weight = all.weight;
     tie.deaths = all.rows;
     tie.steps = efron ? all.rows : 1;
@@ -109,9 +109,9 @@ template <int Sums>
 struct write_steps {
   device_ties ties;
   const segment_sum<tied_hazards>* hazards;
-  wide_numbers<Sums>* step;
+  risk_sums<Sums>* step;
   __device__ void operator()(index_t g) const {
-    wide_numbers<Sums> s{};
+    risk_sums<Sums> s{};
     if (g < group_count(ties.plan)) {
       const cox_tie tie = ties.at(g);
       if (tie.steps > 0) {
@@ -129,8 +129,8 @@ template <class T, int Sums>
 struct write_device_derivatives {
   device_ties ties;
   const segment_sum<tied_hazards>* hazards;
-  const wide_numbers<Sums>* step;  // [rows] by position: of the times at which it is at risk
-  const double* scale;             // null: 1
+  const risk_sums<Sums>* step;  // [rows] by position: of the times at which it is at risk
+  const double* scale;          // null: 1
   cox_output<T, device_space> out;
 
   [[nodiscard]] static __device__ double second(const wide_number& r, const wide_number& hazard,
@@ -187,7 +187,7 @@ struct cox_kernel<backend::cuda> {
     auto scratch = ctx.workspace().open();
     auto* const risk = scratch.template take<wide_number>(plan.rows);
     auto* const others = scratch.template take<wide_number>(plan.rows);
-    auto* const deaths = scratch.template take<segment_sum<tied_deaths>>(plan.rows);
+    auto* const deaths = scratch.template take<segment_sum<deaths_in_order>>(plan.rows);
     auto* const loss = scratch.template take<double>(plan.rows);
     auto* const hazards = differentiates ? scratch.template take<segment_sum<tied_hazards>>(plan.rows) : nullptr;
     double* const scale = options.reduce == reduction::mean ? scratch.template take<double>(1) : nullptr;
@@ -212,10 +212,10 @@ struct cox_kernel<backend::cuda> {
                             const double* scale, const cox_output<T, device_space>& out) {
     const index_t rows = ties.plan.rows;
     auto scratch = ctx.workspace().open();
-    auto* const by_group = scratch.template take<wide_numbers<Sums>>(rows);
-    auto* const by_position = scratch.template take<wide_numbers<Sums>>(rows);
+    auto* const by_group = scratch.template take<risk_sums<Sums>>(rows);
+    auto* const by_position = scratch.template take<risk_sums<Sums>>(rows);
     each(ctx, rows, write_steps<Sums>{ties, hazards, by_group});
-    gather(ctx, ties.plan, static_cast<const wide_numbers<Sums>*>(by_group), by_position);
+    gather(ctx, ties.plan, static_cast<const risk_sums<Sums>*>(by_group), by_position);
     each(ctx, rows, write_device_derivatives<T, Sums>{ties, hazards, by_position, scale, out});
   }
 };

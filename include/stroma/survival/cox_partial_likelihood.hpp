@@ -34,19 +34,21 @@ namespace detail {
   return options.reduce == reduction::sum || events == 0 ? 1 : 1 / events;
 }
 /// The deaths of a group as a method takes them. Exact ties are not of the form: no steps.
-[[nodiscard]] inline cox_tie tie_of(const risk_plan<host_space>& plan, const wide_number* risk,
-                                    const wide_number& others, index_t g, ties method) {
-  cox_tie tie = tie_at(plan, risk, others, g);
+template <class Number>
+[[nodiscard]] basic_cox_tie<Number> tie_of(const risk_plan<host_space>& plan, const Number* risk, const Number& others,
+                                           index_t g, ties method) {
+  auto tie = tie_at(plan, risk, others, g);
   if (method == ties::efron) tie.steps = tie.deaths;
   if (method == ties::exact && tie.deaths > 1) tie.steps = 0;
   return tie;
 }
 
-/// Order is that of the highest derivative that is asked for.
-template <int Order>
+/// Order is that of the highest derivative that is asked for; Number, in which sums are kept: wide_number, or double
+/// where the scores are known to fit, with half the memory to move.
+template <int Order, class Number>
 class cox_passes {
   static constexpr int sums = Order > 1 ? 2 : 1;
-  using hazards = wide_numbers<sums>;  // of a time, and squared
+  using hazards = risk_sums<sums, Number>;  // of a time, and squared
 
  public:
   template <class T>
@@ -55,14 +57,15 @@ class cox_passes {
     auto scratch = ctx.workspace().open();
     cox_passes p(ctx, plan, options.tie_method);
     p.step_ = scratch.template take<hazards>(plan.groups + 1);
-    p.risk_ = scratch.template take<wide_number>(plan.rows);
+    p.risk_ = scratch.template take<Number>(plan.rows);
     for (int d = 0; d < Order; ++d) p.own_[d] = scratch.template take<double>(plan.rows);
     const risk_ranges ranges(scratch, plan);
 
     weigh_risks(ctx, score, plan, p.risk_);
     p.sum_others(ranges);
     auto [loss, events] = p.visit_groups();
-    if (options.tie_method == ties::exact) loss += p.visit_exact_ties();
+    if constexpr (std::same_as<Number, wide_number>)
+      if (options.tie_method == ties::exact) loss += p.visit_exact_ties();
     const double scale = scale_of(options, events);
     *out.value = static_cast<T>(scale * loss);
     if constexpr (Order > 0) p.differentiate(ranges, scale, out);
@@ -84,9 +87,9 @@ class cox_passes {
           plan_, [&](index_t k) { return hazards{{risk_[k]}}; }, room, step_);
       return;
     }
-    wide_number unused;
+    Number unused;
     for (index_t s = 0; s < plan_.strata; ++s) {
-      wide_number sum{};
+      Number sum{};
       const index_t end = plan_.first[plan_.stratum[s + 1]];
       for (index_t k = plan_.first[plan_.stratum[s]]; k < end; ++k) {
         const index_t g = plan_.group[k];
@@ -128,12 +131,12 @@ class cox_passes {
     if (plan_.first[g + 1] - k == 1) {
       if (const double w = weight_of(plan_, k); is_moderate(w)) return visit_alone(g, k, w, loss);
     }
-    const cox_tie tie = tie_of(plan_, risk_, step_[g].x[0], g, method_);
+    const auto tie = tie_of(plan_, risk_, step_[g].x[0], g, method_);
     step_[g] = {};
     if (tie.steps > 0) add_loss(plan_, risk_, tie, g, loss);
     if constexpr (Order > 0) {
       const auto h = sum_of_steps(tie, cox_hazard{});
-      const wide_number unit = tie.steps > 0 ? reciprocal(tie.at_risk) : wide_number{0, 0}, own = unit * h.own;
+      const Number unit = tie.steps > 0 ? reciprocal(tie.at_risk) : Number{}, own = unit * h.own;
       step_[g].x[0] = unit * h.all;
       for (index_t i = k; i < plan_.first[g + 1]; ++i) own_[0][i] = plain_product(risk_[i], own) - weight_of(plan_, i);
       if constexpr (Order > 1) {
@@ -147,11 +150,11 @@ class cox_passes {
   }
   /// Of a death alone at its time, r hazard - w = -w others / S: no digits are lost however much of S is its own.
   double visit_alone(index_t g, index_t k, double w, log_sum& loss) {
-    const wide_number r = risk_[k], others = step_[g].x[0], at_risk = others + r;
-    loss.add(w, at_risk.m / r.m * w, w * (at_risk.e - r.e));
+    const Number r = risk_[k], others = step_[g].x[0], at_risk = others + r;
+    loss.add(w, mantissa(at_risk) / mantissa(r) * w, w * (exponent(at_risk) - exponent(r)));
     if constexpr (Order > 0) {
       const double others_part = ratio(others, at_risk);
-      step_[g].x[0] = {w / at_risk.m, -at_risk.e};
+      step_[g].x[0] = quotient(w, at_risk);
       own_[0][k] = -w * others_part;
       if constexpr (Order > 1) {
         step_[g].x[1] = reciprocal(at_risk) * step_[g].x[0];
@@ -160,7 +163,7 @@ class cox_passes {
     }
     return w;
   }
-  static double second_derivative(const wide_number& r, const wide_number& hazard, const wide_number& squared) {
+  static double second_derivative(const Number& r, const Number& hazard, const Number& squared) {
     return std::max(plain_product(r, hazard) - plain_product(r, r * squared), 0.0);
   }
 
@@ -212,7 +215,7 @@ class cox_passes {
   /// From the hazards of the times at which position k is at risk, but for that of its death.
   template <class T>
   void write_derivatives(index_t k, const hazards& h, double scale, const cox_output<T>& out) {
-    const wide_number r = risk_[k];
+    const Number r = risk_[k];
     const index_t row = plan_.row[k];
     if (Order < 2 || out.gradient.size != 0)
       out.gradient[row] = static_cast<T>(scale * (own_[0][k] + plain_product(r, h.x[0])));
@@ -223,9 +226,9 @@ class cox_passes {
   cpu_context& ctx_;
   const risk_plan<host_space>& plan_;
   ties method_;
-  wide_number* risk_ = nullptr;  // [rows]
-  hazards* step_ = nullptr;      // [groups] of those who do not die: sums of risks, then hazards
-  double* own_[sums] = {};       // [rows] what the time of a death gives its own derivatives
+  Number* risk_ = nullptr;   // [rows]
+  hazards* step_ = nullptr;  // [groups] of those who do not die: sums of risks, then hazards
+  double* own_[sums] = {};   // [rows] what the time of a death gives its own derivatives
 };
 
 template <class Backend>
@@ -236,9 +239,18 @@ struct cox_kernel {
   template <class T>
   static void run(cpu_context& ctx, vector_view<const T> score, const risk_plan<host_space>& plan,
                   const cox_options& options, const cox_output<T>& out) {
-    if (out.hessian_diagonal.size != 0) cox_passes<2>::run(ctx, score, plan, options, out);
-    else if (out.gradient.size != 0) cox_passes<1>::run(ctx, score, plan, options, out);
-    else cox_passes<0>::run(ctx, score, plan, options, out);
+    if (options.tie_method != ties::exact && fit_a_double(score, plan))
+      run_with<double>(ctx, score, plan, options, out);
+    else run_with<wide_number>(ctx, score, plan, options, out);
+  }
+
+ private:
+  template <class Number, class T>
+  static void run_with(cpu_context& ctx, vector_view<const T> score, const risk_plan<host_space>& plan,
+                       const cox_options& options, const cox_output<T>& out) {
+    if (out.hessian_diagonal.size != 0) cox_passes<2, Number>::run(ctx, score, plan, options, out);
+    else if (out.gradient.size != 0) cox_passes<1, Number>::run(ctx, score, plan, options, out);
+    else cox_passes<0, Number>::run(ctx, score, plan, options, out);
   }
 };
 

@@ -1,5 +1,7 @@
 #pragma once
 #include <algorithm>
+#include <cmath>
+#include <concepts>
 
 #include <stroma/survival/detail/cox_tie.hpp>
 #include <stroma/survival/detail/exp_log.hpp>
@@ -29,9 +31,20 @@ void prefetch_ahead(const risk_plan<host_space>& plan, index_t k, const vector_v
   __builtin_prefetch(of.data + plan.row[std::min(k + distance, plan.rows - 1)] * of.stride, Write);
 }
 
-/// risk[k] = w exp(score) by position
+/// Whether w exp(score), sums of it and their squares stay in the range of a double by far.
 template <class T>
-void weigh_risks(cpu_context& ctx, vector_view<const T> score, const risk_plan<host_space>& plan, wide_number* risk) {
+[[nodiscard]] bool fit_a_double(vector_view<const T> score, const risk_plan<host_space>& plan) {
+  constexpr double score_limit = 128, weight_limit = 0x1p100;  // e^128 is below 2^185
+  bool fits = true;
+  for (index_t i = 0; i < score.size; ++i) fits &= std::fabs(static_cast<double>(score[i])) <= score_limit;
+  for (index_t k = 0; k < plan.rows && plan.weight != nullptr; ++k)
+    fits &= plan.weight[k] == 0 || (plan.weight[k] >= 1 / weight_limit && plan.weight[k] <= weight_limit);
+  return fits;
+}
+
+/// risk[k] = w exp(score) by position
+template <class T, class Number>
+void weigh_risks(cpu_context& ctx, vector_view<const T> score, const risk_plan<host_space>& plan, Number* risk) {
   in_pieces(ctx, plan.rows, rows_of_task, [&](index_t begin, index_t end, index_t) {
     alignas(64) double s[elementary_block], m[elementary_block], e[elementary_block];
     for (; begin < end; begin += elementary_block) {
@@ -42,18 +55,22 @@ void weigh_risks(cpu_context& ctx, vector_view<const T> score, const risk_plan<h
       }
       std::fill(s + count, s + elementary_block, 0.0);
       wide_exp_block(s, m, e);
-      for (index_t i = 0; i < count; ++i) risk[begin + i] = {m[i], e[i]};
+      for (index_t i = 0; i < count; ++i) {
+        if constexpr (std::same_as<Number, wide_number>) risk[begin + i] = {m[i], e[i]};
+        else risk[begin + i] = m[i];
+      }
       for (index_t k = begin; k < begin + count && plan.weight != nullptr; ++k)
-        if (const double w = plan.weight[k]; w != 1) risk[k] = w > 0 ? risk[k] * w : wide_number{0, 0};
+        if (const double w = plan.weight[k]; w != 1) risk[k] = w > 0 ? risk[k] * w : Number{};
     }
   });
 }
 
 /// The deaths of a group. `others` sums the risks of those who are at risk with them and do not die then.
-[[nodiscard]] inline cox_tie tie_at(const risk_plan<host_space>& plan, const wide_number* risk,
-                                    const wide_number& others, index_t g) {
-  cox_tie tie{};
-  wide_number tied{};
+template <class Number>
+[[nodiscard]] basic_cox_tie<Number> tie_at(const risk_plan<host_space>& plan, const Number* risk, const Number& others,
+                                           index_t g) {
+  basic_cox_tie<Number> tie{};
+  Number tied{};
   for (index_t k = plan.deaths[g]; k < plan.first[g + 1]; ++k) {
     const double w = weight_of(plan, k);
     if (!(w > 0)) continue;
@@ -70,13 +87,15 @@ void weigh_risks(cpu_context& ctx, vector_view<const T> score, const risk_plan<h
 }
 
 /// loss += w [ log S - score ] over the deaths of a group, and what Efron's smaller risk sets have less.
-inline void add_loss(const risk_plan<host_space>& plan, const wide_number* risk, const cox_tie& tie, index_t g,
-                     log_sum& loss) {
+template <class Number>
+void add_loss(const risk_plan<host_space>& plan, const Number* risk, const basic_cox_tie<Number>& tie, index_t g,
+              log_sum& loss) {
   for (index_t k = plan.deaths[g]; k < plan.first[g + 1]; ++k) {
     const double w = weight_of(plan, k);
     if (!(w > 0)) continue;
     // risk[k] / w is exp(score); a weight that could overflow here gives its logarithm by itself
-    loss.add(w, tie.at_risk.m / risk[k].m * (is_moderate(w) ? w : 1), w * (tie.at_risk.e - risk[k].e));
+    loss.add(w, mantissa(tie.at_risk) / mantissa(risk[k]) * (is_moderate(w) ? w : 1),
+             w * (exponent(tie.at_risk) - exponent(risk[k])));
     if (!is_moderate(w)) loss.add(w, w);
   }
   for (index_t l = 1; l < tie.steps; ++l) loss.add(tie.share(), tie.part(l));

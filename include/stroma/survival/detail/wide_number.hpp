@@ -72,6 +72,18 @@ struct wide_number {
 [[nodiscard]] STROMA_HOST_DEVICE inline wide_number reciprocal(const wide_number& x) {
   return wide_number::normalised(1 / x.m, -x.e);
 }
+/// a / b of a weight and a sum that is not 0.
+[[nodiscard]] STROMA_HOST_DEVICE inline wide_number quotient(double a, const wide_number& b) { return {a / b.m, -b.e}; }
+[[nodiscard]] STROMA_HOST_DEVICE inline double mantissa(const wide_number& x) { return x.m; }
+[[nodiscard]] STROMA_HOST_DEVICE inline double exponent(const wide_number& x) { return x.e; }
+
+/// The same of numbers that are known to stay in a double's range.
+[[nodiscard]] STROMA_HOST_DEVICE inline double to_double(double x) { return x; }
+[[nodiscard]] STROMA_HOST_DEVICE inline double ratio(double a, double b) { return a / b; }
+[[nodiscard]] STROMA_HOST_DEVICE inline double reciprocal(double x) { return 1 / x; }
+[[nodiscard]] STROMA_HOST_DEVICE inline double quotient(double a, double b) { return a / b; }
+[[nodiscard]] STROMA_HOST_DEVICE inline double mantissa(double x) { return x; }
+[[nodiscard]] STROMA_HOST_DEVICE inline double exponent(double) { return 0; }
 
 inline constexpr double log2_e = 1.4426950408889634;
 /// log 2 in two parts that together have 106 bits.
