@@ -55,7 +55,7 @@ struct write_tied_deaths {
 struct device_ties {
   device_risk_plan plan;
   bool efron;
-  const wide_number *risk, *others;        // [rows] by position, by group
+  const wide_number *risk, *others;            // [rows] by position, by group
   const segment_sum<deaths_in_order>* deaths;  // [rows]
 
   [[nodiscard]] __device__ cox_tie at(index_t g) const {
