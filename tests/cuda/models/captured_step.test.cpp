@@ -111,6 +111,11 @@ struct training {
   }
 };
 
+struct count_step {
+  std::uint32_t* clock;
+  __device__ void operator()(index_t) const { ++*clock; }
+};
+
 }  // namespace
 
 TEST_CASE("cuda: a step captured after two and launched three times is five steps, bit for bit") {
@@ -145,6 +150,33 @@ TEST_CASE("cuda: a step captured after two and launched three times is five step
   CHECK(by_clock.parameters() == by_key.parameters());
   CHECK(replayed.parameters() == by_key.parameters());
   CHECK(frozen.parameters() != by_key.parameters());  // without the clock, a captured step would drop the same units
+}
+
+TEST_CASE("cuda: a captured step that counts itself is launched again without a number from the host") {
+  constexpr std::uint32_t steps = 5, warm = 2;
+  training by_key, replayed;
+  std::vector<float> losses_by_key, losses_replayed;
+  for (std::uint32_t step = 0; step < steps; ++step) {
+    by_key.differentiate({7, step, 0});
+    losses_by_key.push_back(by_key.update(step));
+  }
+
+  const auto differentiate = [&] {
+    replayed.differentiate();
+    stroma::detail::each(replayed.ctx, 1, count_step{replayed.clock.data()});
+  };
+  replayed.set_clock(0);
+  for (std::uint32_t step = 0; step < warm; ++step) {
+    differentiate();
+    losses_replayed.push_back(replayed.update(step));
+  }
+  const captured again(replayed.ctx.stream(), differentiate);
+  for (std::uint32_t step = warm; step < steps; ++step) {
+    again.launch(replayed.ctx.stream());
+    losses_replayed.push_back(replayed.update(step));
+  }
+  CHECK(losses_replayed == losses_by_key);
+  CHECK(replayed.parameters() == by_key.parameters());
 }
 
 TEST_CASE("cuda: a captured step reports wrong values when the host waits") {
