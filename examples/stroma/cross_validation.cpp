@@ -38,10 +38,6 @@ std::vector<T> pick(const std::vector<T>& values, const std::vector<index_t>& wh
   return picked;
 }
 
-bool is_number(const std::string& text) {
-  return !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
-}
-
 /// The fold of each bag in one repetition of a folds file.
 std::vector<index_t> folds_in_file(const stroma::table& file, const std::string& column, const bag_source& bags,
                                    const std::unordered_map<std::string, index_t>& row_of) {
@@ -149,6 +145,10 @@ trained_fold model_of(stroma::cpu_context& ctx, const train_options& o, const co
 }
 
 }  // namespace
+
+bool is_number(const std::string& text) {
+  return !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
+}
 
 cohort read_cohort(const train_options& o) {
   bag_source bags(o.bags);

@@ -36,6 +36,8 @@ struct judged_fold {
 };
 
 [[nodiscard]] cohort read_cohort(const train_options& options);
+/// Whether folds are asked for by their number, not by a file.
+[[nodiscard]] bool is_number(const std::string& folds);
 /// @throws stroma::value_error, stroma::format_error  folds without events, bags without a fold ...
 [[nodiscard]] std::vector<fold_job> plan_folds(const train_options& options, const cohort& data);
 /// Trains a fold's model, or takes it from its file if an earlier run had finished it (--resume), and judges it.

@@ -97,7 +97,10 @@ std::string run_of_model(const std::filesystem::path& path) {
 prediction predict(stroma::graph<float>& g, const slide_model& model, const bag_source& bags, index_t bag) {
   g.reset();
   const stroma::node input = bags.visit(bag, [&](auto instances) { return g.input(instances); });
-  const auto out = model(g, input);
+  return read_prediction(g, model(g, input));
+}
+
+prediction read_prediction(stroma::graph<float>& g, const stroma::abmil_output& out) {
   const auto logits = g.value(out.logits).row(0);
   prediction p;
   for (index_t k = 0; k < logits.size; ++k) p.logits.push_back(logits[k]);

@@ -50,5 +50,7 @@ void save_model(const std::filesystem::path& path, const trained_model& model, c
 /// @param inference  a graph that records nothing
 [[nodiscard]] prediction predict(stroma::graph<float>& inference, const slide_model& model, const bag_source& bags,
                                  index_t bag);
+/// What a graph holds of an answer; without the attention if it is no node.
+[[nodiscard]] prediction read_prediction(stroma::graph<float>& g, const stroma::abmil_output& out);
 
 }  // namespace program

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 #include <iostream>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -19,22 +20,55 @@
 namespace program {
 namespace {
 
-std::vector<transfer_cohort> cohorts_of(const transfer_options& o, const cohort& data) {
+/// The bags of one cohort in the folds of a file, which are those of all.
+std::vector<stroma::split> folds_among(const std::vector<index_t>& bags, const std::vector<fold_job>& jobs) {
+  std::vector<stroma::split> folds;
+  const auto common = [&](const std::vector<index_t>& part) {  // both are in rising order
+    std::vector<index_t> both;
+    std::set_intersection(bags.begin(), bags.end(), part.begin(), part.end(), std::back_inserter(both));
+    return both;
+  };
+  for (const fold_job& job : jobs) folds.push_back({common(job.parts.train), common(job.parts.test)});
+  return folds;
+}
+
+/// By number: stratified by the event in each cohort.
+std::vector<stroma::split> assigned_folds(const transfer_options& o, const cohort& data,
+                                          const std::vector<index_t>& bags) {
+  std::vector<int> event;
+  for (const index_t b : bags) event.push_back(static_cast<int>(data.known.event[static_cast<std::size_t>(b)]));
+  auto folds = stroma::folds_from_assignment(stroma::assign_folds(
+      event, {.folds = std::stol(o.folds.substr(0, 9)), .seed = o.seed, .absent = stroma::absent_class::allow}));
+  for (stroma::split& s : folds)
+    for (auto* part : {&s.train, &s.test})
+      for (index_t& i : *part) i = bags[static_cast<std::size_t>(i)];
+  return folds;
+}
+
+/// The folds of a file, of all cohorts together.
+std::vector<fold_job> folds_in_file(const transfer_options& o, train_options reading, const cohort& data) {
+  reading.folds = o.folds;
+  auto jobs = plan_folds(reading, data);
+  if (jobs.back().repetition > 0)
+    stroma::detail::refuse_file("transfer", o.folds, std::to_string(jobs.back().repetition + 1) + " columns of folds",
+                                "one beside the bag");
+  return jobs;
+}
+
+std::vector<transfer_cohort> cohorts_of(const transfer_options& o, const train_options& reading, const cohort& data) {
   std::map<std::string, std::vector<index_t>> members;
   for (index_t b = 0; b < data.bags.count(); ++b) members[data.known.cohort[static_cast<std::size_t>(b)]].push_back(b);
   if (members.size() < 2)
     stroma::detail::refuse_file("transfer", o.clinical, "one cohort", "two or more, one of them the target");
+  const bool by_number = is_number(o.folds);
+  const auto jobs = by_number ? std::vector<fold_job>() : folds_in_file(o, reading, data);
   std::vector<transfer_cohort> cohorts;
   for (const auto& [name, bags] : members) {
-    std::vector<int> event;
-    for (const index_t b : bags) event.push_back(static_cast<int>(data.known.event[static_cast<std::size_t>(b)]));
-    const auto fold =
-        stroma::assign_folds(event, {.folds = o.folds, .seed = o.seed, .absent = stroma::absent_class::allow});
-    transfer_cohort c{name, stroma::folds_from_assignment(fold)};
-    for (stroma::split& s : c.folds)
-      for (auto* part : {&s.train, &s.test})
-        for (index_t& i : *part) i = bags[static_cast<std::size_t>(i)];
-    cohorts.push_back(std::move(c));
+    cohorts.push_back({name, by_number ? assigned_folds(o, data, bags) : folds_among(bags, jobs)});
+    for (std::size_t f = 0; f < cohorts.back().folds.size(); ++f)
+      if (cohorts.back().folds[f].train.empty())
+        stroma::detail::refuse_file("transfer", "cohort " + name + ", fold " + std::to_string(f),
+                                    "no patient to train on", "one or more outside the fold");
   }
   return cohorts;
 }
@@ -88,10 +122,10 @@ void transfer(const transfer_options& o) {
   const cohort data = read_cohort(reading);
   if (data.known.cohort.empty())
     stroma::detail::refuse_file("transfer", o.clinical, "no cohort column", "a column that names the cancer");
-  const auto cohorts = cohorts_of(o, data);
+  const auto cohorts = cohorts_of(o, reading, data);
   const auto targets = targets_of(o, cohorts);
   const auto methods = methods_of(o);
-  const auto folds = static_cast<std::size_t>(o.folds);
+  const std::size_t folds = cohorts.front().folds.size();
   for (const std::size_t t : targets)
     for (std::size_t f = 0; f < folds; ++f) {
       const auto& test = cohorts[t].folds[f].test;
@@ -103,6 +137,7 @@ void transfer(const transfer_options& o) {
                                     "an event and a patient followed longer: fewer folds");
     }
   for (const char* part : {"base", "steph"}) make_folder(std::filesystem::path(o.out) / part);
+  if (!o.export_static.empty()) make_folder(o.export_static);
   std::cout << data.bags.count() << " patients of " << cohorts.size() << " cohorts, " << data.bags.features()
             << " features; " << methods.size() << " methods for " << targets.size() << " targets in " << folds
             << " folds\n"

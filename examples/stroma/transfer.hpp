@@ -1,6 +1,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <vector>
@@ -16,6 +17,8 @@ namespace program {
 
 struct transfer_options {
   std::string bags, clinical, out;
+  std::string origin, models;  ///< files of theta_0 and of the cancers' models, if they are not to be trained
+  std::string folds = "5";     ///< a number, or a file as `stroma train` takes it
   clinical_columns columns;
   std::vector<std::string> targets;  ///< cohorts to transfer to; empty: each in turn
   std::vector<std::string> methods;  ///< of method_names; empty: all
@@ -23,13 +26,14 @@ struct transfer_options {
   double dropout = 0.25;
   int bins = 32;
   double bin_width = 365;
-  int folds = 5, epochs = 20, batch = 16;
+  int epochs = 20, batch = 16;
   double learning_rate = 1e-4, weight_decay = 1e-5;
   int top_k = 5;
   double gamma = 0.005, beta = 0.05;
   std::uint64_t seed = 42;
   int threads = 1;
-  bool quiet = false;
+  std::string export_static;  ///< folder for one static encoder a target and fold, or empty
+  bool attention_maps = false, quiet = false;
 };
 
 /// The published rivals, the controls, and STEPH; in the order of the table.
@@ -38,10 +42,15 @@ enum class transfer_method {
   fine_tuned,
   joint,
   average,
+  iso_c_fixed,
+  ada_entropy,
   ties_learned,
+  iso_c_learned,
   ada_merging,
   ties_network,
+  iso_c_network,
   ada_network,
+  roupkt,
   share_0,
   share_1,
   dense,
@@ -57,10 +66,15 @@ inline constexpr method_description transfer_methods[] = {
     {transfer_method::fine_tuned, "fine-tuned", "the target's own model, trained as long again"},
     {transfer_method::joint, "joint", "one model trained on all cancers"},
     {transfer_method::average, "average", "mean of all models' task vectors, the target's head"},
+    {transfer_method::iso_c_fixed, "iso-c-fixed", "Iso-C of all models' task vectors, the target's head"},
+    {transfer_method::ada_entropy, "ada-entropy", "AdaMerging of all models by entropy, no labels, the target's head"},
     {transfer_method::ties_learned, "ties", "TIES with the target, learned weights, new head"},
+    {transfer_method::iso_c_learned, "iso-c", "Iso-C with the target, learned weights, new head"},
     {transfer_method::ada_merging, "ada-merging", "learned weights of the sources, new head"},
     {transfer_method::ties_network, "ties+network", "TIES with the target, weights by the hypernetwork"},
+    {transfer_method::iso_c_network, "iso-c+network", "Iso-C with the target, weights by the hypernetwork"},
     {transfer_method::ada_network, "ada+network", "sources' vectors, weights by the hypernetwork"},
+    {transfer_method::roupkt, "roupkt", "ROUPKT: experts on what all models pool a bag to, heard by a router"},
     {transfer_method::share_0, "share=0", "control: STEPH without the target's vector"},
     {transfer_method::share_1, "share=1", "control: STEPH without any other cancer"},
     {transfer_method::dense, "dense", "control: STEPH with all sources"},
@@ -86,6 +100,7 @@ struct base_models {
   base_model origin;
   std::vector<std::vector<base_model>> of;  ///< [cohort][fold]
   std::vector<encoder_model> joint;         ///< [fold], or none
+  std::string run;                          ///< all that they depend on beside the data, as text
 };
 
 /// What STEPH says of a test patient beside the risk.
@@ -93,6 +108,7 @@ struct mixture_record {
   index_t bag = 0;
   std::vector<float> weight, share, coefficient;  ///< the last coefficient is the target's
   std::vector<index_t> selected;
+  prediction said;  ///< attention only if it is asked for
 };
 
 /// A method's risks for the test patients of one fold, in the fold's order.
@@ -134,7 +150,12 @@ struct transfer_fold {
 /// STEPH, its controls, and the merges whose weights are learned on the target's training bags with a new head.
 [[nodiscard]] transfer_result run_mixture(const transfer_fold& fold, transfer_method method);
 
-/// Trains the models of these cohorts and folds, or takes those that an earlier run left.
+/// ROUPKT: a router and experts on what all cancers' models pool a bag to.
+[[nodiscard]] transfer_result run_roupkt(const transfer_fold& fold);
+/// AdaMerging as published, by the entropy of what the merged model predicts for the target's training bags.
+[[nodiscard]] transfer_result run_entropy(const transfer_fold& fold);
+
+/// Trains the models of these cohorts and folds, or takes those that an earlier run left, or those of the options.
 /// @param targets  cohorts whose models are needed in every fold; of the others fold 0 is
 [[nodiscard]] base_models train_bases(const transfer_options& options, const cohort& data,
                                       const std::vector<transfer_cohort>& cohorts,
@@ -142,8 +163,15 @@ struct transfer_fold {
 /// One model of all cohorts for each fold.
 void train_joint(const transfer_options& options, const cohort& data, const std::vector<transfer_cohort>& cohorts,
                  base_models& bases);
-/// All that the base models depend on beside the data, as text.
-[[nodiscard]] std::string base_run(const transfer_options& options, const std::string& origin);
+/// theta_0, or a model trained from it, from a safetensors file or a PyTorch checkpoint with the published names.
+/// @throws stroma::format_error, stroma::value_error  names the file and what does not fit
+[[nodiscard]] encoder_model read_origin(const std::filesystem::path& file, encoder_model shape);
+[[nodiscard]] encoder_model read_tuned(const std::filesystem::path& file, const base_model& origin);
+/// `pattern` with {cohort} and {fold} filled in.
+[[nodiscard]] std::filesystem::path models_file(const std::string& pattern, const std::string& cohort,
+                                                std::size_t fold);
+/// A file that says what its model was tuned from says `origin`. @throws stroma::value_error  names both
+void require_origin(const stroma::safetensors_reader& file, const std::string& origin);
 /// What a file was trained with: metadata `run`. @throws stroma::format_error  it is not `run`
 void require_run(const stroma::safetensors_reader& file, const std::string& run);
 
@@ -156,7 +184,7 @@ struct method_results {
 /// transfer.json, c_index.csv, what STEPH says of each patient, and the table on the screen.
 void write_transfer(const transfer_options& options, const cohort& data, const std::vector<transfer_cohort>& cohorts,
                     const std::vector<method_results>& results);
-/// What STEPH says of each patient of a target: mixtures_TARGET.csv.
+/// What STEPH says of each patient of a target: mixtures_TARGET.csv, attention_TARGET.safetensors.
 void write_patients(const transfer_options& options, const cohort& data, const std::vector<transfer_cohort>& cohorts,
                     const method_results& steph);
 [[nodiscard]] double concordance_of(const cohort& data, const std::vector<index_t>& bags,

@@ -25,7 +25,6 @@ void add_numbers(CLI::App& command, transfer_options& o) {
   number("--dropout", o.dropout, 0, 0.99, "rate while training");
   number("--bins", o.bins, 2, 10000, "time bins");
   number("--bin-width", o.bin_width, 1e-9, 1e9, "of a bin, in the unit of the times; the same for all cohorts");
-  number("--folds", o.folds, 2, 1000, "folds of each cohort");
   number("--epochs", o.epochs, 1, 1000000, "of every training; the last epoch's model is judged");
   number("--batch", o.batch, 1, 1000000, "bags an optimiser step; those left over in an epoch are dropped");
   number("--lr", o.learning_rate, 0, 10, "AdamW's rate after one epoch of warm-up; then half a cosine to 0");
@@ -38,6 +37,43 @@ void add_numbers(CLI::App& command, transfer_options& o) {
       ->type_name("N")
       ->capture_default_str();
 }
+
+/// Models to start from, and what is written beyond the tables.
+void add_files(CLI::App& command, transfer_options& o) {
+  CLI::Option* const origin =
+      command
+          .add_option("--origin", o.origin,
+                      "theta_0 from a file (.safetensors; .pth or .pt of PyTorch), not drawn by the seed")
+          ->type_name("FILE");
+  command
+      .add_option("--models", o.models,
+                  "the cancers' models from files, not trained: a name in which {cohort} and {fold} are filled in")
+      ->type_name("PATTERN")
+      ->needs(origin);
+  command
+      .add_option("--export-static", o.export_static,
+                  "folder for one encoder of each target and fold, mixed with the training bags' mean coefficients: a "
+                  "model for `stroma predict`")
+      ->type_name("DIR");
+  command.add_flag(
+      "--attention-maps", o.attention_maps,
+      "also write STEPH's attention, attention_TARGET.safetensors: a tensor [patches, 1] for each patient");
+}
+
+constexpr auto files_text =
+    "Files of DIR:\n"
+    "  transfer.json, c_index.csv  the table; the C-index of each method, target and fold\n"
+    "  mixtures_TARGET.csv         each test patient of STEPH: risk, risk by the static encoder, the sources "
+    "selected,\n"
+    "                              weights w, shares of the target, coefficients of all task vectors, survival0 ..\n"
+    "                              (probability to outlive each time bin)\n"
+    "  base/                       theta_0 and the models trained from it: COHORT_foldN.safetensors\n"
+    "  steph/                      STEPH's own parameters, with the fingerprints of the models they belong to\n\n"
+    "Models of others have the names of the public STEPH checkpoints (feat_proj.0, attention_net, pred_head; in a "
+    "dict\n"
+    "\"model\" or alone) and the extents of the options; the folds that they were trained for are --folds:\n"
+    "  --origin 'result/Null_model-abmil_gat_attn-MLE_YEAR-fold_0/train_model-last.pth' --folds folds.csv\n"
+    "  --models 'result/abmil_gat_attn-MLE_YEAR-data_{cohort}-fold_{fold}/train_model-last.pth'\n\n";
 
 }  // namespace
 
@@ -52,6 +88,12 @@ void add_transfer(CLI::App& app) {
   command->add_option("--out", o->out, "folder to write into; models found there are used again")
       ->required()
       ->type_name("DIR");
+  command
+      ->add_option("--folds", o->folds,
+                   "number of folds of each cohort, or a CSV file: bag, then a column of fold numbers")
+      ->type_name("K|CSV")
+      ->capture_default_str();
+  add_files(*command, *o);
   command->add_option("--target", o->targets, "cancers to transfer to; all in turn without it")
       ->type_name("COHORT,..")
       ->delimiter(',');
@@ -78,7 +120,8 @@ void add_transfer(CLI::App& app) {
   command->footer(
       "Methods:\n" + list +
       "All are trained by one recipe from one untrained model and judged on the same test folds, the last "
-      "epoch's model of each.\n\n"
+      "epoch's model of each.\n\n" +
+      files_text +
       "Example:\n  stroma transfer --bags cohorts/bags --clinical cohorts/clinical.csv --out run --hidden 32 "
       "--attention 16 --bins 10 --bin-width 12 --lr 1e-3");
   command->callback([o] {
@@ -86,6 +129,9 @@ void add_transfer(CLI::App& app) {
       if (std::none_of(std::begin(transfer_methods), std::end(transfer_methods),
                        [&](const auto& m) { return m.name == name; }))
         throw usage_error("--methods: no method '" + name + "'; see --help");
+    for (const char* place : {"{cohort}", "{fold}"})
+      if (!o->models.empty() && o->models.find(place) == std::string::npos)
+        throw usage_error("--models: no " + std::string(place) + " in '" + o->models + "'");
     transfer(*o);
   });
 }

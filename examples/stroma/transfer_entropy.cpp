@@ -1,13 +1,14 @@
 // AdaMerging as it was published, in `stroma transfer`: the models' weights are those that make the merged model sure
 // of the target's training bags. No outcome is seen.
-#include <cmath>
+#include <algorithm>
+#include <cstdint>
 #include <span>
 #include <utility>
 
 #include <stroma/core/random.hpp>
+#include <stroma/survival/hazard_entropy.hpp>
 #include <stroma/taskvector/adaptive_merge.hpp>
 #include <stroma/taskvector/arithmetic.hpp>
-#include <stroma/taskvector/prediction_entropy.hpp>
 
 #include "transfer_training.hpp"
 
@@ -17,34 +18,6 @@ namespace {
 /// The published settings: Adam at a constant rate, from equal coefficients.
 constexpr int steps = 500;
 constexpr double rate = 1e-3, first_coefficient = 0.3;
-
-/// log p of the event in each bin, and of none in any, [1, bins + 1], from hazard logits z [1, bins]:
-/// log p_k = log h_k + sum over i < k of log(1 - h_i) with h = 1 / (1 + exp(-z)).
-stroma::node log_probability_of_times(float_graph& g, stroma::node logits) {
-  const auto z = g.value(logits).row(0);
-  const auto emitted = g.emit(1, z.size + 1, {logits});
-  const stroma::node out = emitted.first;
-  const auto log_p = emitted.second;
-  const auto softplus = [](double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))); };
-  double survived = 0;
-  for (index_t k = 0; k < z.size; ++k) {
-    const auto z_k = static_cast<double>(z[k]);
-    log_p(0, k) = static_cast<float>(survived - softplus(-z_k));
-    survived -= softplus(z_k);
-  }
-  log_p(0, z.size) = static_cast<float>(survived);
-  g.on_backward(out, [=](float_graph& r) {
-    const auto d = r.gradient(out);
-    const auto d_z = r.gradient_of(logits);
-    auto later = static_cast<double>(d(0, z.size));
-    for (index_t k = z.size - 1; k >= 0; --k) {
-      const double hazard = 1 / (1 + std::exp(-static_cast<double>(z[k])));
-      d_z(0, k) += static_cast<float>(static_cast<double>(d(0, k)) * (1 - hazard) - later * hazard);
-      later += static_cast<double>(d(0, k));
-    }
-  });
-  return out;
-}
 
 /// The encoder's task vectors of all models, the target's among them; heads are no part of the merge.
 std::vector<encoder_model> encoder_vectors(const transfer_fold& f) {
@@ -88,7 +61,7 @@ transfer_result run_entropy(const transfer_fold& f) {
     for (const std::size_t end = at + batch; at < end; ++at) {
       g.reset();
       const auto logits = merged(g, input_of(g, f.data, order[at])).logits;
-      g.backward(stroma::prediction_entropy(g, log_probability_of_times(g, logits)), 1 / static_cast<float>(batch));
+      g.backward(stroma::hazard_entropy(g, logits), 1 / static_cast<float>(batch));
     }
     stroma::adaptive_merge_backward(f.ctx, c, std::span<const encoder_model>(vectors), d_merged, d_c);
     set_zero(d_merged);

@@ -3,6 +3,8 @@
 #include <utility>
 
 #include <stroma/nn/initialise.hpp>
+#include <stroma/taskvector/iso_c.hpp>
+#include <stroma/taskvector/merge.hpp>
 #include <stroma/taskvector/weighted_average.hpp>
 
 #include "transfer.hpp"
@@ -43,7 +45,7 @@ std::vector<double> risks_by(stroma::cpu_context& ctx, const cohort& data, const
   std::vector<double> risks;
   for (const index_t bag : bags) {
     g.reset();
-    risks.push_back(risk_of(prediction_of(g, model(g, input_of(g, data, bag)).logits)));
+    risks.push_back(risk_of(g, model(g, input_of(g, data, bag)).logits));
   }
   return risks;
 }
@@ -61,6 +63,12 @@ transfer_result run_method(const transfer_fold& f, transfer_method method) {
       return judged(f.bases.joint[f.fold]);
     case transfer_method::average:
       return judged(merged_by(f, stroma::weighted_average()));
+    case transfer_method::iso_c_fixed:
+      return judged(merged_by(f, stroma::iso_c()));
+    case transfer_method::ada_entropy:
+      return run_entropy(f);
+    case transfer_method::roupkt:
+      return run_roupkt(f);
     default:
       return run_mixture(f, method);
   }

@@ -5,6 +5,7 @@
 
 #include <stroma/nn/add.hpp>
 #include <stroma/nn/initialise.hpp>
+#include <stroma/taskvector/iso_c.hpp>
 #include <stroma/taskvector/merge.hpp>
 #include <stroma/taskvector/ties_merging.hpp>
 
@@ -25,8 +26,8 @@ stroma::steph_shape shape_of(transfer_method method, const transfer_options& o, 
                         .top_k = std::min<index_t>(o.top_k, sources),
                         .dropout = o.dropout};
   using enum transfer_method;
-  const bool learned = method == ties_learned || method == ada_merging;
-  const bool network = method == ties_network || method == ada_network;
+  const bool learned = method == ties_learned || method == iso_c_learned || method == ada_merging;
+  const bool network = method == ties_network || method == iso_c_network || method == ada_network;
   if (learned || method == learned_weights) s.weight_from = stroma::mixing_source::vector;
   if (learned || network || method == dense) s.top_k = sources;
   if (learned || network || method == share_0 || method == share_1) {
@@ -49,15 +50,13 @@ std::vector<encoder_model> sources_for(const transfer_fold& f, transfer_method m
   using enum transfer_method;
   if (method == ties_learned || method == ties_network)
     with_target(stroma::ties_merging({.merge = stroma::agreeing::sum}));
+  if (method == iso_c_learned || method == iso_c_network) with_target(stroma::iso_c());
   return sources;
 }
 
 steph train_steph(const transfer_fold& f, const vectors& stack, steph model) {
   const outcomes known(f);
-  const auto fixed_start = model;  // vectors start where the shape says
-  stroma::initialise(model, f.options.seed + 1);
-  if (model.weight_head.vector) model.weight_head.vector = fixed_start.weight_head.vector;
-  if (model.share_head.vector) model.share_head.vector = fixed_start.share_head.vector;
+  stroma::initialise(model, f.options.seed + 1);  // vectors of weights stay where the shape says
   const double gamma = model.weight_head.network ? f.options.gamma : 0;
   const stroma::mixing_penalty_options penalty{.top_k = model.top_k,
                                                .aggregation = gamma,
@@ -98,14 +97,15 @@ encoder_model static_encoder(const transfer_fold& f, const steph& model, const v
   return encoder;
 }
 
-mixture_record record_of(index_t bag, const stroma::steph_output<float>& out, float_graph& g) {
+mixture_record record_of(const transfer_fold& f, index_t bag, const stroma::steph_output<float>& out, float_graph& g) {
   const auto row = [](auto v) { return std::vector<float>(v.data, v.data + v.size); };
   const auto& chosen = out.encoder.selected;
   return {bag,
           row(g.value(out.weight).row(0)),
           row(g.value(out.share).row(0)),
           row(out.encoder.coefficient),
-          {chosen.data, chosen.data + chosen.size}};
+          {chosen.data, chosen.data + chosen.size},
+          read_prediction(g, {out.logits, f.options.attention_maps ? out.attention : stroma::node{}})};
 }
 
 }  // namespace
@@ -121,10 +121,13 @@ transfer_result run_mixture(const transfer_fold& f, transfer_method method) {
   }
   transfer_result result;
   ask(f, model, stack, f.parts().test, [&](index_t bag, const auto& out, float_graph& g) {
-    result.risk.push_back(risk_of(prediction_of(g, out.logits)));
-    if (is_steph) result.mixtures.push_back(record_of(bag, out, g));
+    result.risk.push_back(risk_of(g, out.logits));
+    if (is_steph) result.mixtures.push_back(record_of(f, bag, out, g));
   });
-  if (is_steph) result.static_risk = risks_by(f.ctx, f.data, f.parts().test, static_encoder(f, model, stack));
+  if (!is_steph) return result;
+  const encoder_model still = static_encoder(f, model, stack);
+  result.static_risk = risks_by(f.ctx, f.data, f.parts().test, still);
+  if (!f.options.export_static.empty()) save_static(f, still);
   return result;
 }
 

@@ -57,7 +57,7 @@ transfer_result run_roupkt(const transfer_fold& f) {
   float_graph g(f.ctx, stroma::graph_mode::inference);
   for (const index_t bag : f.parts().test) {
     g.reset();
-    result.risk.push_back(risk_of(prediction_of(g, ask(g, model, bag).logits)));
+    result.risk.push_back(risk_of(g, ask(g, model, bag).logits));
   }
   return result;
 }

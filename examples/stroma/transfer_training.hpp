@@ -10,6 +10,7 @@
 #include <stroma/survival/discretise.hpp>
 #include <stroma/train/loop.hpp>
 
+#include "model.hpp"
 #include "transfer.hpp"
 
 /// How the models of `stroma transfer` are trained and asked: one recipe for all.
@@ -41,15 +42,14 @@ struct outcomes {
 [[nodiscard]] inline stroma::node input_of(float_graph& g, const cohort& data, index_t bag) {
   return data.bags.visit(bag, [&](auto instances) { return g.input(instances); });
 }
-[[nodiscard]] inline prediction prediction_of(float_graph& g, stroma::node logits) {
-  const auto z = g.value(logits).row(0);
-  return {{z.data, z.data + z.size}, {}};
-}
 /// Minus the expected number of bins lived.
 [[nodiscard]] inline double risk_of(const prediction& p) {
   model_spec hazards;
   hazards.loss = loss_kind::nll;
   return risk(hazards, p);
+}
+[[nodiscard]] inline double risk_of(float_graph& g, stroma::node logits) {
+  return risk_of(read_prediction(g, {logits, stroma::node{}}));
 }
 
 /// The recipe of the published models: AdamW, decay of matrices alone, one epoch of warm-up, then a cosine, the last
