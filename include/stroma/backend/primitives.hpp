@@ -52,6 +52,8 @@ concept primitive_set =
       /// c = f(a); and d_in += d_out f'(a), from the value f(a) where that suffices
       P::activate(ctx, f, a, c);
       P::activate_backward(ctx, f, a, a, a, c);
+      /// c = a f'(..) in place of adding
+      P::scale_by_derivative(ctx, f, a, a, a, c);
       /// w[j] += sum over rows of a(i, j), in a fixed order
       P::add_column_sums(ctx, a, w);
       /// softmax over each column within each segment of rows

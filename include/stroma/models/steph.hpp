@@ -6,7 +6,7 @@
 
 #include <stroma/models/abmil.hpp>
 #include <stroma/nn/dropout.hpp>
-#include <stroma/pooling/mean_pool.hpp>
+#include <stroma/pooling/mean_embedding.hpp>
 #include <stroma/taskvector/mixing_penalty.hpp>
 #include <stroma/taskvector/mixing_weight.hpp>
 #include <stroma/taskvector/sparse_mixup.hpp>
@@ -126,7 +126,8 @@ struct steph {
   steph_output<T, Backend> operator()(graph<T, Backend>& g, node bag, const vector_stack<T, Backend, Storage>& vectors,
                                       const Encoder& encoder) const {
     node u{};
-    if (weight_head.network || share_head.network) u = mean_pool(g, embedding(g, bag, {.activate = activation::relu}));
+    if (weight_head.network || share_head.network)
+      u = mean_embedding(g, bag, g.parameter(embedding.weight), g.parameter(embedding.bias));
     steph_output<T, Backend> out{};
     out.weight = weight_head(g, u, [&](node x) { return mixing_weight(g, x, weight_map); });
     out.share = share_head(g, u, [&](node x) { return mixing_share(g, x, ratio_map); });
