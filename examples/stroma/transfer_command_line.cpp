@@ -29,7 +29,7 @@ void add_numbers(CLI::App& command, transfer_options& o) {
   number("--batch", o.batch, 1, 1000000, "bags an optimiser step; those left over in an epoch are dropped");
   number("--lr", o.learning_rate, 0, 10, "AdamW's rate after one epoch of warm-up; then half a cosine to 0");
   number("--weight-decay", o.weight_decay, 0, 10, "of matrices");
-  number("--top-k", o.top_k, 1, 10000, "sources mixed for a bag");
+  number("--top-k", o.top_k, 1, 10000, "sources mixed for a bag; experts that ROUPKT hears");
   number("--gamma", o.gamma, 0, 1000, "factor of the penalties on the weights");
   number("--beta", o.beta, 0, 1000, "factor of the penalty on the target's shares");
   number("--threads", o.threads, 1, 1024, "trainings at once; results do not depend on it");
@@ -119,8 +119,9 @@ void add_transfer(CLI::App& app) {
   for (const auto& m : transfer_methods) list += "  " + left(m.name, 16) + m.text + "\n";
   command->footer(
       "Methods:\n" + list +
-      "All are trained by one recipe from one untrained model and judged on the same test folds, the last "
-      "epoch's model of each.\n\n" +
+      "All trainings follow one recipe, from one untrained model, but for the 500 steps of ada-entropy; all are judged "
+      "on "
+      "the same\ntest folds, the last epoch's model of each.\n\n" +
       files_text +
       "Example:\n  stroma transfer --bags cohorts/bags --clinical cohorts/clinical.csv --out run --hidden 32 "
       "--attention 16 --bins 10 --bin-width 12 --lr 1e-3");

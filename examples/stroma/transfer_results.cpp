@@ -182,7 +182,11 @@ void write_transfer(const transfer_options& o, const cohort& data, const std::ve
   if (summary.contains("lost_by_static"))
     std::cout << "One static encoder for all patients of a target loses "
               << fixed(summary["lost_by_static"].get<double>(), 4) << " of STEPH's C-index.\n";
-  std::cout << "written: " << o.out << "/transfer.json, c_index.csv, mixtures_*.csv, base/, steph/\n";
+  const bool with_steph = summary["methods"].contains("steph");
+  std::cout << "written: " << o.out << "/transfer.json, c_index.csv" << (o.models.empty() ? ", base/" : "")
+            << (with_steph ? ", mixtures_*.csv, steph/" : "")
+            << (with_steph && o.attention_maps ? ", attention_*.safetensors" : "")
+            << (with_steph && !o.export_static.empty() ? "; " + o.export_static : "") << '\n';
 }
 
 }  // namespace program
