@@ -17,7 +17,7 @@ namespace {
 struct ledger {
   int taken = 0, open = 0;
   std::size_t bytes = 0;
-  bool refuse = false;
+  bool refuse = false, keep = false;  // what is asked for, what is given back
 };
 
 /// Host memory with a record of what is taken and given back.
@@ -30,10 +30,11 @@ struct counting_resource {
     book->bytes += bytes;
     return stroma::host_resource::allocate(bytes);
   }
-  void deallocate(void* p, std::size_t bytes) noexcept {
+  bool deallocate(void* p, std::size_t bytes) noexcept {
+    if (book->keep) return false;
     --book->open;
     book->bytes -= bytes;
-    stroma::host_resource::deallocate(p, bytes);
+    return stroma::host_resource::deallocate(p, bytes);
   }
 };
 
@@ -174,6 +175,32 @@ TEST_CASE("workspace: memory that is refused harms nothing") {
   book.refuse = false;
   auto scratch = w.open();
   CHECK(scratch.take<int>(10) != nullptr);
+}
+
+TEST_CASE("workspace: memory that is not taken back stays in use, and goes when it may") {
+  ledger book;
+  {
+    workspace w{counting_resource{&book}};
+    const auto call = [&w] {
+      auto scratch = w.open();
+      char* a = scratch.take<char>(100);
+      char* b = scratch.take<char>(1000);
+      a[99] = b[999] = 'a';
+    };
+    book.keep = true;
+    call();
+    CHECK(book.open == 2);
+    CHECK(w.capacity() == book.bytes);
+    call();
+    CHECK(book.taken == 2);
+    w.release();
+    CHECK(w.capacity() == book.bytes);
+    book.keep = false;
+    call();
+    CHECK(book.open == 1);  // merged
+    CHECK(book.taken == 3);
+  }
+  CHECK(book.open == 0);
 }
 
 TEST_CASE("workspace: a count whose bytes cannot be counted is refused") {

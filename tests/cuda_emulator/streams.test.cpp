@@ -210,6 +210,7 @@ TEST_CASE("what a capture may not hold breaks it") {
     cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
     CHECK(cudaStreamIsCapturing(d.a, &status) == cudaSuccess);
     CHECK(status == cudaStreamCaptureStatusInvalidated);
+    CHECK(cudaMemsetAsync(d.x, 0, sizeof(float), d.a) == cudaErrorStreamCaptureInvalidated);
     cudaGraph_t graph = nullptr;
     CHECK(cudaStreamEndCapture(d.a, &graph) == cudaErrorStreamCaptureInvalidated);
     CHECK(graph == nullptr);

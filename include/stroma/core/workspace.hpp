@@ -20,7 +20,11 @@ struct host_resource {
   [[nodiscard]] static void* allocate(std::size_t bytes) {
     return ::operator new(bytes, std::align_val_t{storage_alignment});
   }
-  static void deallocate(void* p, std::size_t) noexcept { ::operator delete(p, std::align_val_t{storage_alignment}); }
+  /// Whether the memory was taken back.
+  static bool deallocate(void* p, std::size_t) noexcept {
+    ::operator delete(p, std::align_val_t{storage_alignment});
+    return true;
+  }
 };
 
 /// Scratch memory as a stack of frames. A frame's end gives back what was taken in it; blocks never move while a
@@ -69,11 +73,10 @@ class basic_workspace {
     for (const block& b : blocks_) sum += b.bytes;
     return sum;
   }
-  /// Gives all memory back. No frame may be open.
+  /// Gives all memory back. No frame may be open. What is not taken back, as by a device in a capture, stays in use.
   void release() noexcept {
     assert(depth_ == 0);
-    for (const block& b : blocks_) resource_.deallocate(b.data, b.bytes);
-    blocks_.clear();
+    std::erase_if(blocks_, [this](const block& b) { return resource_.deallocate(b.data, b.bytes); });
     block_ = used_ = 0;
   }
 
@@ -104,6 +107,7 @@ class basic_workspace {
     if (--depth_ != 0 || blocks_.size() < 2) return;
     const std::size_t total = capacity();
     release();
+    if (!blocks_.empty()) return;
     try {
       blocks_.push_back({static_cast<std::byte*>(resource_.allocate(total)), total});
     } catch (...) {

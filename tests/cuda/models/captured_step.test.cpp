@@ -215,11 +215,15 @@ TEST_CASE("cuda: a step that waits, or that has not run twice before, cannot be 
   CHECK(cudaStreamEndCapture(t.ctx.stream(), &graph) == cudaErrorStreamCaptureInvalidated);
   static_cast<void>(cudaGetLastError());
 #if !defined(__CUDACC__)  // a device lets its pool's allocations be captured
-  training fresh;
-  fresh.differentiate();
-  REQUIRE(cudaStreamBeginCapture(fresh.ctx.stream(), cudaStreamCaptureModeThreadLocal) == cudaSuccess);
-  CHECK_THROWS_AS(fresh.differentiate(), stroma::backend_error);
-  CHECK(cudaStreamEndCapture(fresh.ctx.stream(), &graph) == cudaErrorStreamCaptureInvalidated);
-  static_cast<void>(cudaGetLastError());
+  const auto held = cuda_emulator::count().live_allocations;
+  {
+    training fresh;
+    fresh.differentiate();
+    REQUIRE(cudaStreamBeginCapture(fresh.ctx.stream(), cudaStreamCaptureModeThreadLocal) == cudaSuccess);
+    CHECK_THROWS_AS(fresh.differentiate(), stroma::backend_error);
+    CHECK(cudaStreamEndCapture(fresh.ctx.stream(), &graph) == cudaErrorStreamCaptureInvalidated);
+    static_cast<void>(cudaGetLastError());
+  }
+  CHECK(cuda_emulator::count().live_allocations == held);
 #endif
 }

@@ -119,11 +119,12 @@ inline void run_grid(const grid_call& call) {
 }  // namespace detail
 
 /// kernel<<<grid, block, shared_bytes, stream>>>(args...), done when it returns unless settings().deferred says
-/// otherwise or the stream is captured.
+/// otherwise or the stream is captured; not done at all, and so returned, where the capture is broken.
 /// A thread that spins until another one writes hangs: threads change places at barriers and in warps' operations only.
 /// @throws error for mistakes that were found; what the kernel throws. Where it is deferred, who waits is told.
 template <class... P, class... A>
-void launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t stream, A&&... args) {
+cudaError launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_bytes, cudaStream_t stream,
+                 A&&... args) {
   static_assert(sizeof...(P) == sizeof...(A), "a kernel has no default arguments here");
   static_assert(((!std::is_reference_v<P> && std::is_trivially_copy_constructible_v<P> &&
                   std::is_trivially_destructible_v<P>)&&...),
@@ -143,8 +144,9 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_byte
         };
         detail::run_grid({grid, block, shared_bytes, {run, &call}});
       });
-  if (status != cudaSuccess)
+  if (status == cudaErrorStreamCaptureImplicit)
     throw error("cuda_emulator: launch in the default stream while another stream is captured");
+  return status;
 }
 
 }  // namespace cuda_emulator

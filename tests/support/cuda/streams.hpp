@@ -84,6 +84,7 @@ class device_streams {
     CUstream_st& stream = of(handle);
     if (stream.recording != nullptr) {
       if (after != nullptr) return refuse(stream);
+      if (stream.broken) return cudaErrorStreamCaptureInvalidated;
       stream.recording->nodes.emplace_back(std::forward<F>(f));
       return cudaSuccess;
     }

@@ -27,7 +27,7 @@ struct device_resource {
                        "cudaMallocAsync of " + std::to_string(bytes) + " bytes");
     return p;
   }
-  void deallocate(void* p, std::size_t) const noexcept { static_cast<void>(cudaFreeAsync(p, stream)); }
+  bool deallocate(void* p, std::size_t) const noexcept { return cudaFreeAsync(p, stream) == cudaSuccess; }
 };
 
 namespace detail {

@@ -41,7 +41,7 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t shared_byte
   how.stream = stream;
   cuda_check(cudaLaunchKernelEx(&how, kernel, P(args)...), "launch", "cudaLaunchKernelEx");
 #else
-  cuda_emulator::launch(kernel, grid, block, shared_bytes, stream, P(args)...);
+  cuda_check(cuda_emulator::launch(kernel, grid, block, shared_bytes, stream, P(args)...), "launch", "a kernel");
 #endif
 }
 
