@@ -54,12 +54,23 @@ class vector_stack {
       for_each_part("vector_stack", j < sources_ ? sources[static_cast<std::size_t>(j)] : target,
                     [&](const part& at, const auto& p) {
                       for (index_t i = 0; i < at.size; ++i)
-                        rows_(j, at.first + i) = narrow(p.data()[i] - base_[at.first + i]);
+                        rows_(j, at.first + i) = narrow<Storage>(p.data()[i] - base_[at.first + i]);
                     });
     if (base == merge_base::origin) return;
     for_each_part("vector_stack", target, [&](const part& at, const auto& p) {
       for (index_t i = 0; i < at.size; ++i) base_[at.first + i] = p.data()[i];
     });
+  }
+
+  /// A copy on a device of a stack on the host.
+  template <execution_context Context>
+    requires std::same_as<typename Context::backend, Backend>
+  vector_stack(Context& ctx, const vector_stack<T, backend::cpu, Storage>& on_host)
+    requires(!std::same_as<Backend, backend::cpu>)
+      : sources_(on_host.sources_), size_(on_host.size_), rows_(sources_ + 1, size_), base_(size_) {
+    for (const auto& p : on_host.parts_) parts_.push_back({p.number, p.first, p.size});
+    transfer(ctx, on_host.rows_, rows_);
+    transfer(ctx, on_host.base_, base_);
   }
 
   [[nodiscard]] index_t sources() const noexcept { return sources_; }
@@ -85,6 +96,17 @@ class vector_stack {
       for (index_t i = 0; i < at.size; ++i) p.data()[i] = merged[at.first + i];
     });
   }
+  /// The same on a device.
+  template <execution_context Context, class Model>
+    requires std::same_as<typename Context::backend, Backend>
+  void assign(Context& ctx, vector_view<const T, space> merged, Model& model) const {
+    check::length("vector_stack::assign", "merged", merged.size, size_, "the size of the stack");
+    for_each_part("vector_stack::assign", model, [&](const part& at, auto& p) {
+      primitives<Backend>::copy(
+          ctx, matrix_view<const T, space>(merged.slice(at.first, at.size).data, at.size, 1, merged.stride, 1),
+          matrix_view<T, space>(p.data(), at.size, 1));
+    });
+  }
 
  private:
   static constexpr index_t alignment = 64 / static_cast<index_t>(sizeof(T));
@@ -92,11 +114,6 @@ class vector_stack {
     index_t number, first, size;  ///< place in the walk over all parameters; place in a row
   };
 
-  static Storage narrow(T x) {
-    if constexpr (std::same_as<Storage, half>) return to_half(static_cast<float>(x));
-    else if constexpr (std::same_as<Storage, bfloat16>) return to_bfloat16(static_cast<float>(x));
-    else return static_cast<Storage>(x);
-  }
   /// f(part, parameter) for the merged parameters of a model.
   template <class Model, class F>
   void for_each_part(std::string_view function, Model& model, const F& f) const {
@@ -110,6 +127,9 @@ class vector_stack {
         },
         model);
   }
+
+  template <class, class, class>
+  friend class vector_stack;
 
   std::vector<part> parts_;
   index_t sources_ = 0, size_ = 0;
