@@ -133,6 +133,7 @@ class cpu_context {
   }
 
   [[nodiscard]] stroma::workspace& workspace() noexcept { return workspace_; }
+  [[nodiscard]] stroma::workspace& host_workspace() noexcept { return workspace_; }
   [[nodiscard]] static host_resource memory() noexcept { return {}; }
   [[nodiscard]] int threads() const noexcept { return threads_; }
   void synchronize() noexcept {}

@@ -21,7 +21,8 @@ namespace detail {
 
 template <class Backend>
 struct weighted_sum_kernel {
-  static_assert(std::same_as<Backend, backend::cpu>, "device data: copy the models to the host first");
+  static_assert(std::same_as<Backend, backend::cpu>,
+                "device data: include <stroma/taskvector/weighted_sum.cuh> and compile with nvcc");
 
   /// out = base + sum over j of weight_j x_j, without base where it is null. `out` may be any of the inputs.
   template <class T>
@@ -97,7 +98,8 @@ void sum_models(Context& ctx, std::span<const Model> vectors, std::span<const do
 /// Sums are in double and rounded once. A vector of weight 0 is not read, so a sparse mixture costs what it uses.
 /// @param weights  one for each vector, any finite numbers
 /// @param out      same extents, overwritten; may be one of the vectors
-/// Cost: one pass over all of them; no memory after the first call. The same bits for any number of threads.
+/// Cost: one pass over all of them, on a device one launch a tensor; no memory after the first call. The same bits for
+/// any number of threads.
 /// @throws shape_error  extents or the number of weights   @throws value_error  a weight that is not finite
 template <execution_context Context, class Model>
 void weighted_sum(Context& ctx, std::span<const std::type_identity_t<Model>> vectors, std::span<const double> weights,

@@ -149,6 +149,8 @@ class cuda_context {
   [[nodiscard]] const cuda_options& options() const noexcept { return options_; }
   [[nodiscard]] int multiprocessors() const noexcept { return multiprocessors_; }
   [[nodiscard]] basic_workspace<device_resource>& workspace() noexcept { return workspace_; }
+  /// Scratch of the host, for what it needs to start kernels.
+  [[nodiscard]] stroma::workspace& host_workspace() noexcept { return host_workspace_; }
   [[nodiscard]] device_resource memory() const noexcept { return memory_; }
   [[nodiscard]] detail::fault_log& faults() noexcept { return faults_; }
 
@@ -179,6 +181,7 @@ class cuda_context {
   cuda_options options_;
   int multiprocessors_ = 1;
   basic_workspace<device_resource> workspace_;
+  stroma::workspace host_workspace_;
   detail::fault_log faults_;
 #if defined(__CUDACC__)
   static constexpr std::size_t blas_bytes = std::size_t{32} << 20;

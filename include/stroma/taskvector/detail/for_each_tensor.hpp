@@ -37,7 +37,7 @@ void for_each_tensor(Context& ctx, std::string_view function, std::string_view a
   for (std::size_t t = 0; t < models.size(); ++t)
     check_same_extents(function, std::string(argument) + "[" + std::to_string(t) + "]", models[t],
                        static_cast<const Model&>(first));
-  auto scratch = ctx.workspace().open();
+  auto scratch = ctx.host_workspace().open();
   const void** const begin = scratch.template take<const void*>(tensors * count);  // [tensors][models]
   for (index_t t = 0; t < count; ++t) {
     const void** at = begin + t;
@@ -52,7 +52,7 @@ void for_each_tensor(Context& ctx, std::string_view function, std::string_view a
   for_each_parameter(
       [&](std::string_view name, auto& p, auto&... others) {
         using T = typename std::remove_cvref_t<decltype(p)>::value_type;
-        auto inner = ctx.workspace().open();
+        auto inner = ctx.host_workspace().open();
         const T** const typed = inner.template take<const T*>(count);
         for (index_t t = 0; t < count; ++t) typed[t] = static_cast<const T*>(at[t]);
         at += count;
