@@ -142,7 +142,8 @@ void check_sparse_mixup(Context& ctx, vector_view<const T, Space> weight, vector
 /// weight above 0 the result is the base.
 /// @param weight [sources]   @param share [sources] of the target in each mixture   @param stack the task vectors
 /// @param out    all overwritten; selected has min(top_k, sources) entries
-/// Cost: one pass over the rows with a coefficient, no temporary of their size. The same bits for any number of
+/// Cost: one pass over the rows with a coefficient, no temporary of their size; its derivative reads the selected rows
+/// and the target's once. On a device three launches, and two for the derivative. The same bits for any number of
 /// threads.   @throws shape_error, value_error   Reference: STEPH, CVPR 2026.
 template <execution_context Context, vector_like Weights, vector_like Shares, class T, class Storage>
   requires same_space<Context, Weights, Shares>
