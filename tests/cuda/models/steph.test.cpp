@@ -1,5 +1,9 @@
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
+#include <limits>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -94,8 +98,9 @@ said<T> differentiate(Context& ctx, const stroma::steph<T, Backend>& model, stro
                                 stroma::mixing_penalty(g, out.weight, out.share, {.top_k = 3, .aggregation = 0.1}));
   g.backward(loss);
   said<T> result;
-  for (const stroma::node n : {loss, out.logits, out.attention, out.weight, out.share})
-    result.values.push_back(read<T>(ctx, g.value(n)));
+  // Named: nvcc loses a list of nodes in the loop's own line.
+  const std::array<stroma::node, 5> told{loss, out.logits, out.attention, out.weight, out.share};
+  for (const stroma::node n : told) result.values.push_back(read<T>(ctx, g.value(n)));
   const auto c = out.encoder.coefficient;
   const auto s = out.encoder.selected;
   using space = typename Backend::space;
