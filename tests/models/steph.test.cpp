@@ -144,42 +144,50 @@ TEST_CASE("steph: equals PyTorch, base theta_target") {
   check_against_pytorch("steph_target.safetensors", merge_base::target);
 }
 
-TEST_CASE("steph: the gradients of all parameters") {
-  const example e;
-  const auto vectors = e.vectors();
-  cpu_context ctx;
-  steph<double> model = e.model, gradient = zeros_like(model);
-  // Off the kinks of ReLU and away from ties among the weights.
-  model.weight_map = model.ratio_map = positive_map::softplus;
-  const std::vector<index_t> bin{1};
-  const std::vector<int> event{1};
-  const auto loss = [&](graph<double>& g) {
-    const auto out = model(g, g.input(e.x()), vectors, e.origin);
-    return add(g, discrete_hazard(g, out.logits, bin, event), mixing_penalty(g, out.weight, out.share, {.top_k = 2}));
-  };
-  std::vector<double> analytic, at;
-  {
-    graph<double> g(ctx);
-    g.bind(model, gradient);
-    g.backward(loss(g));
-  }
-  for_each_parameter(
-      [&](std::string_view, const auto& p, const auto& d) {
-        at.insert(at.end(), p.begin(), p.end());
-        analytic.insert(analytic.end(), d.begin(), d.end());
-      },
-      model, gradient);
-  const auto value = [&](const std::vector<double>& parameters) {
-    auto from = parameters.begin();
+TEST_CASE("steph: the gradients of all parameters, with weights by softplus and by a scaled softmax") {
+  for (const bool softmax : {false, true}) {
+    CAPTURE(softmax);
+    const example e;
+    const auto vectors = e.vectors();
+    cpu_context ctx;
+    steph<double> model = e.model;
+    // Off the kinks of ReLU and away from ties among the weights.
+    model.weight_map = model.ratio_map = positive_map::softplus;
+    if (softmax) {
+      model.weight_scale.emplace().values = array<double, 1>(1);
+      model.weight_scale->values[0] = 0.7;
+    }
+    steph<double> gradient = zeros_like(model);
+    const std::vector<index_t> bin{1};
+    const std::vector<int> event{1};
+    const auto loss = [&](graph<double>& g) {
+      const auto out = model(g, g.input(e.x()), vectors, e.origin);
+      return add(g, discrete_hazard(g, out.logits, bin, event), mixing_penalty(g, out.weight, out.share, {.top_k = 2}));
+    };
+    std::vector<double> analytic, at;
+    {
+      graph<double> g(ctx);
+      g.bind(model, gradient);
+      g.backward(loss(g));
+    }
     for_each_parameter(
-        [&](std::string_view, auto& p) {
-          for (auto& v : p) v = *from++;
+        [&](std::string_view, const auto& p, const auto& d) {
+          at.insert(at.end(), p.begin(), p.end());
+          analytic.insert(analytic.end(), d.begin(), d.end());
         },
-        model);
-    graph<double> g(ctx, graph_mode::inference);
-    return g.scalar_value(loss(g));
-  };
-  CHECK(gradient_error(value, at, analytic) < gradient_tolerance);
+        model, gradient);
+    const auto value = [&](const std::vector<double>& parameters) {
+      auto from = parameters.begin();
+      for_each_parameter(
+          [&](std::string_view, auto& p) {
+            for (auto& v : p) v = *from++;
+          },
+          model);
+      graph<double> g(ctx, graph_mode::inference);
+      return g.scalar_value(loss(g));
+    };
+    CHECK(gradient_error(value, at, analytic) < gradient_tolerance);
+  }
 }
 
 TEST_CASE("steph: with no weight above 0 the encoder is the base") {
@@ -283,6 +291,19 @@ TEST_CASE("steph: a second step of the same size takes no memory") {
   step();
   step();
   CHECK(allocations_in(step) == 0);
+}
+
+TEST_CASE("steph: a softmax needs the network's weights") {
+  CHECK_THROWS_AS((steph<double>({.features = 4,
+                                  .embedding = 3,
+                                  .sources = 2,
+                                  .outputs = 2,
+                                  .softmax_weight = true,
+                                  .weight_from = mixing_source::vector})),
+                  value_error);
+  const steph<double> model({.features = 4, .embedding = 3, .sources = 2, .outputs = 2, .softmax_weight = true});
+  REQUIRE(model.weight_scale.has_value());
+  CHECK(model.weight_scale->values[0] == 1);
 }
 
 TEST_CASE("steph: refuses a stack of other sources") {

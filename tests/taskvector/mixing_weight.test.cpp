@@ -1,9 +1,11 @@
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
 
 #include <doctest/doctest.h>
 
+#include <stroma/adapt/std.hpp>
 #include <stroma/taskvector/mixing_weight.hpp>
 
 #include "support/graph_gradient.hpp"
@@ -69,4 +71,47 @@ TEST_CASE("mixing_weight: ReLU passes nothing on at 0 and below") {
   CHECK(d[0] == 0);
   CHECK(d[1] == 0);
   CHECK(std::abs(d[2] + 1.0 / 9) <= std::numeric_limits<double>::epsilon());
+}
+
+TEST_CASE_TEMPLATE("mixing_softmax: equals the definition, whatever is tied or far away", T, float, double) {
+  cpu_context ctx;
+  const std::vector<std::vector<T>> rows{{1, 2, 3, 4, 5},
+                                         {0, 0, 0, 0, 0},
+                                         {2, -1, 2, 2, T(1.5)},
+                                         {T(-1e4), T(1e4), 0, T(1e4), 3},
+                                         {T(-3e4), -5, -5, -6, 0}};
+  for (const index_t k : {1, 2, 3, 5, 9})
+    for (const auto& x : rows) {
+      std::vector<T> out(5, T(-7));
+      const std::vector<T> scale{T(1.5)};
+      mixing_softmax(ctx, matrix_view<const T>(x.data(), 1, 5), scale, matrix_view<T>(out.data(), 1, 5), k);
+      std::vector<std::size_t> order{0, 1, 2, 3, 4};
+      std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return x[a] > x[b]; });
+      long double total = 0;
+      for (std::size_t i = 0; i < 5 && static_cast<index_t>(i) < k; ++i)
+        total += std::exp(static_cast<long double>(x[order[i]]) - static_cast<long double>(x[order[0]]));
+      for (std::size_t i = 0; i < 5; ++i) {
+        const long double part =
+            static_cast<index_t>(i) < k
+                ? std::exp(static_cast<long double>(x[order[i]]) - static_cast<long double>(x[order[0]])) / total
+                : 0;
+        CHECK(std::abs(static_cast<long double>(out[order[i]]) - 1.5L * part) <=
+              12 * static_cast<long double>(std::numeric_limits<T>::epsilon()) * part +
+                  static_cast<long double>(std::numeric_limits<T>::min()));
+      }
+    }
+  std::vector<T> out(5);
+  const matrix_view<const T> x(rows[0].data(), 1, 5);
+  CHECK_THROWS_AS(mixing_softmax(ctx, x, std::vector<T>(2), matrix_view<T>(out.data(), 1, 5), 2), shape_error);
+  CHECK_THROWS_AS(mixing_softmax(ctx, x, std::vector<T>(1), matrix_view<T>(out.data(), 5, 1), 2), shape_error);
+  CHECK_THROWS_AS(mixing_softmax(ctx, x, std::vector<T>(1), matrix_view<T>(out.data(), 1, 5), 0), value_error);
+}
+
+TEST_CASE("mixing_softmax: the derivatives, of the numbers and of the scale") {
+  const std::vector<array<double, 2>> inputs{stroma_test::normal_matrix<double>(3, 6, 1),
+                                             stroma_test::normal_matrix<double>(1, 1, 2)};
+  for (const index_t k : {1, 3, 6})
+    CHECK(stroma_test::graph_gradient_error(inputs, [&](graph<double>& g, const std::vector<node>& in) {
+            return mixing_softmax(g, in[0], in[1], k);
+          }) < gradient_tolerance);
 }

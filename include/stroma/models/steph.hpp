@@ -28,6 +28,9 @@ struct steph_shape {
   index_t top_k = 5;        ///< sources that are mixed for a bag
   double dropout = 0.25;    ///< in the hypernetwork while training
   positive_map weight = positive_map::relu, ratio = positive_map::relu;
+  /// In place of `weight`: a network's weights are a softmax over the selected sources times a learned scale, so that
+  /// how much is mixed in and from which sources are different numbers.
+  bool softmax_weight = false;
   mixing_source weight_from = mixing_source::network, share_from = mixing_source::network;
   double first_weight = 0;  ///< of a vector before training, or fixed; 0: one over the sources
   double first_share = 1;   ///< the same of the shares
@@ -100,6 +103,7 @@ template <class T, class Backend = backend::cpu>
 struct steph {
   linear_layer<T, Backend> embedding;
   mixing_head<T, Backend> weight_head, share_head;
+  std::optional<mixing_vector<T, Backend>> weight_scale;  ///< [1], with softmax_weight alone
   linear_layer<T, Backend> pred_head;
   index_t top_k = 5;
   positive_map weight_map = positive_map::relu, ratio_map = positive_map::relu;
@@ -113,10 +117,17 @@ struct steph {
         pred_head(shape.embedding, shape.outputs),
         top_k(shape.top_k),
         weight_map(shape.weight),
-        ratio_map(shape.ratio) {}
+        ratio_map(shape.ratio) {
+    if (!shape.softmax_weight) return;
+    check::require(shape.weight_from == mixing_source::network, "steph", "softmax_weight", "weights without a network",
+                   "weights of the network");
+    weight_scale.emplace().values = array<T, 1, typename Backend::space>(1);
+    weight_scale->values.fill(T(1));
+  }
   static auto members(auto& self) {
     return std::tuple{member{"regulate_layer_emb.0", self.embedding}, member{"regulate_layer_prj", self.weight_head},
-                      member{"vecmix_layer", self.share_head}, member{"pred_head", self.pred_head}};
+                      member{"weight_scale", self.weight_scale}, member{"vecmix_layer", self.share_head},
+                      member{"pred_head", self.pred_head}};
   }
 
   /// @param bag      instances [N, features] of one bag
@@ -129,7 +140,10 @@ struct steph {
     if (weight_head.network || share_head.network)
       u = mean_embedding(g, bag, g.parameter(embedding.weight), g.parameter(embedding.bias));
     steph_output<T, Backend> out{};
-    out.weight = weight_head(g, u, [&](node x) { return mixing_weight(g, x, weight_map); });
+    out.weight = weight_head(g, u, [&](node x) {
+      return weight_scale ? mixing_softmax(g, x, g.parameter(weight_scale->values), top_k)
+                          : mixing_weight(g, x, weight_map);
+    });
     out.share = share_head(g, u, [&](node x) { return mixing_share(g, x, ratio_map); });
     out.encoder = sparse_mixup(g, out.weight, out.share, vectors, {.top_k = top_k});
     vectors.substitute(g, encoder, out.encoder.merged);

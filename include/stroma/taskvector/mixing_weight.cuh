@@ -37,6 +37,10 @@ struct mixing_kernel<backend::cuda> {
                        matrix_view<const T, device_space> d_out, matrix_view<T, device_space> d_x) {
     each(ctx, x.rows * x.cols, add_mixing_slopes<F, T>{f, x, d_out, d_x});
   }
+  template <class F>
+  static void for_each_row(cuda_context& ctx, index_t rows, const F& f) {
+    each(ctx, rows, f);
+  }
 };
 
 }  // namespace stroma::detail

@@ -1,6 +1,7 @@
 #pragma once
 #include <cmath>
 #include <concepts>
+#include <limits>
 #include <type_traits>
 
 #include <stroma/autodiff/graph.hpp>
@@ -41,6 +42,61 @@ struct share_function {
   [[nodiscard]] STROMA_HOST_DEVICE T slope(T x) const { return -value(x) * value(x) * positive_slope(f, x); }
 };
 
+/// Softmax over the top_k largest numbers of a row, of equal ones the first; the others have no part.
+template <class T, class Space>
+struct top_softmax {
+  matrix_view<const T, Space> x;
+  index_t top_k;
+  [[nodiscard]] STROMA_HOST_DEVICE bool takes_part(index_t r, index_t j) const {
+    index_t before = 0;
+    for (index_t i = 0; i < x.cols; ++i) before += x(r, i) > x(r, j) || (x(r, i) == x(r, j) && i < j) ? 1 : 0;
+    return before < top_k;
+  }
+  [[nodiscard]] STROMA_HOST_DEVICE T largest(index_t r) const {
+    T most = x(r, 0);
+    for (index_t j = 1; j < x.cols; ++j) most = x(r, j) > most ? x(r, j) : most;
+    return most;
+  }
+  [[nodiscard]] STROMA_HOST_DEVICE T part(index_t r, index_t j, T most) const {
+    return takes_part(r, j) ? std::exp(x(r, j) - most) : T(0);
+  }
+  [[nodiscard]] STROMA_HOST_DEVICE T total(index_t r, T most) const {
+    T sum = 0;
+    for (index_t j = 0; j < x.cols; ++j) sum += part(r, j, most);
+    return sum;
+  }
+};
+template <class T, class Space>
+struct write_top_softmax {
+  top_softmax<T, Space> of;
+  const T* scale;
+  matrix_view<T, Space> out;
+  STROMA_HOST_DEVICE void operator()(index_t r) const {
+    if (of.x.cols == 0) return;
+    const T most = of.largest(r), total = of.total(r, most);
+    for (index_t j = 0; j < of.x.cols; ++j) out(r, j) = *scale * (of.part(r, j, most) / total);
+  }
+};
+/// d x_j += scale p_j (d_j - sum of p d), d scale += sum of p d; all rows at once, for they share the scale.
+template <class T, class Space>
+struct add_top_softmax_derivatives {
+  top_softmax<T, Space> of;
+  const T* scale;
+  matrix_view<const T, Space> d_out;
+  matrix_view<T, Space> d_x;  // empty: not asked for
+  T* d_scale;                 // null: the same
+  STROMA_HOST_DEVICE void operator()(index_t) const {
+    for (index_t r = 0; r < of.x.rows && of.x.cols > 0; ++r) {
+      const T most = of.largest(r), total = of.total(r, most);
+      T mean = 0;
+      for (index_t j = 0; j < of.x.cols; ++j) mean += of.part(r, j, most) / total * d_out(r, j);
+      if (d_scale != nullptr) *d_scale += mean;
+      for (index_t j = 0; j < of.x.cols && d_x.data != nullptr; ++j)
+        d_x(r, j) += *scale * (of.part(r, j, most) / total) * (d_out(r, j) - mean);
+    }
+  }
+};
+
 template <class Backend>
 struct mixing_kernel {
   static_assert(std::same_as<Backend, backend::cpu>,
@@ -57,6 +113,11 @@ struct mixing_kernel {
                        matrix_view<T> d_x) {
     for (index_t r = 0; r < x.rows; ++r)
       for (index_t c = 0; c < x.cols; ++c) d_x(r, c) += d_out(r, c) * f.slope(x(r, c));
+  }
+  /// f(r) for the rows 0 .. rows - 1
+  template <class F>
+  static void for_each_row(cpu_context&, index_t rows, const F& f) {
+    for (index_t r = 0; r < rows; ++r) f(r);
   }
 };
 
@@ -90,6 +151,45 @@ void mixing_weight(Context& ctx, const X& x, Y&& out, positive_map f = positive_
 template <class T, class Backend>
 node mixing_weight(graph<T, Backend>& g, node x, positive_map f = positive_map::relu) {
   return detail::record_mixing(g, x, detail::weight_function<T>{f});
+}
+
+/// Weights that say apart how much is mixed in and from which sources: the softmax over the top_k largest of x, of
+/// equal ones the first, times a scale that may be learned. The others weigh 0.
+/// @param x, out [B, sources]; out is overwritten   @param scale [1]
+/// Cost: O(B sources^2), for sources are few.   @throws shape_error
+template <execution_context Context, matrix_like X, vector_like Scale, matrix_like Y>
+  requires same_space<Context, X, Scale, Y> && std::same_as<scalar_of<X>, scalar_of<Y>>
+void mixing_softmax(Context& ctx, const X& x, const Scale& scale, Y&& out, index_t top_k) {
+  using T = scalar_of<X>;
+  using space = typename Context::space;
+  const matrix_view<const T, space> from = as_const_view(x);
+  const vector_view<const T, space> factor = as_const_view(scale);
+  const matrix_view<T, space> to = as_view(out);
+  check::length("mixing_softmax", "scale", factor.size, 1, "one number");
+  check::shape("mixing_softmax", "out", to, from.rows, from.cols);
+  check::in_range("mixing_softmax", "top_k", top_k, index_t{1}, std::numeric_limits<index_t>::max());
+  detail::mixing_kernel<typename Context::backend>::for_each_row(
+      ctx, from.rows, detail::write_top_softmax<T, space>{{from, top_k}, factor.data, to});
+}
+/// Recorded on a graph: scale is [1, 1].
+template <class T, class Backend>
+node mixing_softmax(graph<T, Backend>& g, node x, node scale, index_t top_k) {
+  using kernel = detail::mixing_kernel<Backend>;
+  using space = typename Backend::space;
+  const auto from = g.value(x), factor = g.value(scale);
+  check::shape("mixing_softmax", "scale", factor, 1, 1);
+  check::in_range("mixing_softmax", "top_k", top_k, index_t{1}, std::numeric_limits<index_t>::max());
+  const auto emitted = g.emit(from.rows, from.cols, {x, scale});
+  const node out = emitted.first;
+  const detail::top_softmax<T, space> of{from, top_k};
+  kernel::for_each_row(g.context(), from.rows, detail::write_top_softmax<T, space>{of, factor.data, emitted.second});
+  g.on_backward(out, [=](graph<T, Backend>& r) {
+    const auto d_x = r.needs_gradient(x) ? r.gradient_of(x) : matrix_view<T, space>{};
+    T* const d_scale = r.needs_gradient(scale) ? r.gradient_of(scale).data : nullptr;
+    kernel::for_each_row(r.context(), 1,
+                         detail::add_top_softmax_derivatives<T, space>{of, factor.data, r.gradient(out), d_x, d_scale});
+  });
+  return out;
 }
 
 /// The target's share in mixtures with other task vectors: share = 1 / (1 + f(x)), above 0 and at most 1. f(x) is the

@@ -69,3 +69,12 @@ TEST_CASE("cuda: mixing_weight: one launch; nothing for no bags") {
   check_second_call([&] { stroma::mixing_share(ctx, x, out); }, 1);
   CHECK(kernels_in([&] { stroma::mixing_weight(ctx, none, none); }) == 0);
 }
+
+TEST_CASE_TEMPLATE("cuda: mixing_softmax: what a graph records is the host's", T, STROMA_DEVICE_SCALARS) {
+  for (const index_t top_k : {1, 5, 40}) {
+    const std::vector<stroma::array<T, 2>> inputs{normal_matrix<T>(2, 33, 1, 3), normal_matrix<T>(1, 1, 2)};
+    CHECK(recorded_error<T>(inputs, {}, 2 * 33, 4, [top_k](auto& g, const auto& n) {
+            return stroma::mixing_softmax(g, n[0], n[1], top_k);
+          }) <= 1);
+  }
+}
