@@ -15,6 +15,17 @@ namespace stroma::detail {
   return aa > 0 && bb > 0 ? ab / (std::sqrt(aa) * std::sqrt(bb)) : 0;
 }
 
+/// In lanes that a compiler makes packets of.
+[[nodiscard]] inline double dot_of_tile(index_t n, const double* a, const double* b) {
+  constexpr index_t lanes = 8;
+  double sum[lanes] = {};
+  index_t i = 0;
+  for (; i + lanes <= n; i += lanes)
+    for (index_t l = 0; l < lanes; ++l) sum[l] += a[i + l] * b[i + l];
+  for (; i < n; ++i) sum[0] += a[i] * b[i];
+  return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
+}
+
 /// gram[a][b] = sum over i of (x_a[i] - from[i]) (x_b[i] - from[i]) in double, `from` null for 0, in an order that
 /// depends on the count alone. Returns how many i have differences of both signs among the first `voters` x.
 template <class T>
@@ -43,19 +54,16 @@ index_t gram_of_differences(cpu_context& ctx, index_t count, const T* from, std:
               static_cast<double>(of_model[at + i]) - (from != nullptr ? static_cast<double>(from[at + i]) : 0);
       }
       for (index_t a = 0; a < n; ++a)
-        for (index_t b = 0; b <= a; ++b) {
-          double lanes[4] = {};
-          for (index_t i = 0; i < part; ++i) lanes[i % 4] += d[a * tile + i] * d[b * tile + i];
-          sum[a * n + b] += (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
+        for (index_t b = 0; b <= a; ++b) sum[a * n + b] += dot_of_tile(part, d + a * tile, d + b * tile);
+      std::array<double, tile> most{}, least{};
+      for (index_t a = 0; a < static_cast<index_t>(voters); ++a)
+        for (index_t i = 0; i < part; ++i) {
+          const double x_i = d[a * tile + i];
+          double &up = most[static_cast<std::size_t>(i)], &down = least[static_cast<std::size_t>(i)];
+          up = x_i > up ? x_i : up;
+          down = x_i < down ? x_i : down;
         }
-      for (index_t i = 0; i < part; ++i) {
-        bool up = false, down = false;
-        for (index_t a = 0; a < static_cast<index_t>(voters); ++a) {
-          up |= d[a * tile + i] > 0;
-          down |= d[a * tile + i] < 0;
-        }
-        disagree += up && down ? 1 : 0;
-      }
+      for (std::size_t i = 0; i < static_cast<std::size_t>(part); ++i) disagree += most[i] > 0 && least[i] < 0 ? 1 : 0;
     }
     conflicts[piece] = disagree;
   });
