@@ -2,8 +2,8 @@
 #include <cmath>
 
 #include <stroma/backend/cuda/primitives.cuh>
+#include <stroma/backend/cuda/sum_rows.cuh>
 #include <stroma/nn/cross_entropy.hpp>
-#include <stroma/nn/detail/sum_rows.cuh>
 
 namespace stroma::detail {
 

@@ -2,7 +2,7 @@
 #include <cmath>
 
 #include <stroma/backend/cuda/primitives.cuh>
-#include <stroma/nn/detail/sum_rows.cuh>
+#include <stroma/backend/cuda/sum_rows.cuh>
 #include <stroma/nn/scaled_cosine.hpp>
 
 namespace stroma::detail {

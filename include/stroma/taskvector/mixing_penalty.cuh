@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include <stroma/backend/cuda/primitives.cuh>
-#include <stroma/nn/detail/sum_rows.cuh>
+#include <stroma/backend/cuda/sum_rows.cuh>
 #include <stroma/taskvector/mixing_penalty.hpp>
 #include <stroma/taskvector/sparse_mixup.cuh>
 
