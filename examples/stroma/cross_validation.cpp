@@ -135,6 +135,7 @@ trained_fold model_of(stroma::cpu_context& ctx, const train_options& o, const co
     if (run_of_model(file) != run)
       stroma::detail::refuse_file("train", file.string(), "a model trained with other options",
                                   "the same options, or another --out");
+    remove_checkpoint(checkpoint);  // a kill may have come between the model and this
     return {load_model(file), {}};
   }
   auto result =
