@@ -43,6 +43,15 @@ TEST_CASE("prediction_entropy: sure, unsure, enormous, and no rows") {
   CHECK(prediction_entropy(ctx, z) == 0);
   z.fill(-1e308);
   CHECK(std::fabs(prediction_entropy(ctx, z) - std::log(4.0)) <= 4 * std::numeric_limits<double>::epsilon());
+  array<double, 2> d(1, 4);
+  const double seed = 1;
+  prediction_entropy_backward(ctx, z, &seed, d);  // all the same: the most unsure there is
+  for (const double v : d) CHECK(std::fabs(v) <= 4 * std::numeric_limits<double>::epsilon());
+  z(0, 2) = 1e308;  // beyond the others by more than a double holds
+  d.fill(0);
+  CHECK(prediction_entropy(ctx, z) == 0);
+  prediction_entropy_backward(ctx, z, &seed, d);
+  for (const double v : d) CHECK(v == 0);
   CHECK(prediction_entropy(ctx, array<double, 2>(0, 4)) == 0);
   z(0, 1) = std::nan("");
   CHECK(message_of<value_error>([&] { (void)prediction_entropy(ctx, z); }) ==

@@ -1,0 +1,5 @@
+#pragma once
+
+// The term of a row is the host's: the kernel of the mean is enough.
+#include <stroma/autodiff/row_mean.cuh>
+#include <stroma/taskvector/prediction_entropy.hpp>
