@@ -15,7 +15,7 @@
 #include <stroma/optim/adam.cuh>
 #include <stroma/survival/discrete_hazard.cuh>
 
-#include "cuda/nn/device_cases.hpp"
+#include "cuda/models/device_models.hpp"
 
 using namespace stroma_test;
 using stroma::mixing_source;
@@ -68,19 +68,6 @@ struct example {
 };
 
 template <class T>
-stroma::array<T, 2> read(stroma::cpu_context& ctx, stroma::matrix_view<const T> v) {
-  stroma::array<T, 2> copy(v.rows, v.cols);
-  stroma::primitives<host>::copy(ctx, v, stroma::as_view(copy));
-  return copy;
-}
-template <class T>
-stroma::array<T, 2> read(stroma::cuda_context& ctx, stroma::matrix_view<const T, stroma::device_space> v) {
-  device_array<T> copy(v.rows, v.cols);
-  stroma::primitives<device>::copy(ctx, v, stroma::as_view(copy));
-  return on_host(ctx, copy);
-}
-
-template <class T>
 struct said {
   std::vector<stroma::array<T, 2>> values;  // loss, logits, attention, weights, shares, coefficients
   stroma::array<index_t, 2> selected;
@@ -107,28 +94,6 @@ said<T> differentiate(Context& ctx, const stroma::steph<T, Backend>& model, stro
   result.values.push_back(read<T>(ctx, stroma::matrix_view<const T, space>(c.data, 1, c.size)));
   result.selected = read<index_t>(ctx, stroma::matrix_view<const index_t, space>(s.data, 1, s.size));
   return result;
-}
-
-/// Every parameter against the host's: largest difference in units of `allowed` times the largest number of that
-/// parameter.
-template <class T>
-double parameter_error(stroma::cuda_context& ctx, const stroma::steph<T, device>& found,
-                       const stroma::steph<T>& expected, double allowed) {
-  auto copy = expected;
-  stroma::transfer_parameters(ctx, found, copy);
-  double worst = 0;
-  stroma::for_each_parameter(
-      [&](std::string_view, const auto& a, const auto& b) {
-        double difference = 0, size = std::numeric_limits<double>::min();
-        for (index_t i = 0; i < a.size(); ++i) {
-          size = std::max(size, std::abs(static_cast<double>(b.data()[i])));
-          difference =
-              std::max(difference, std::abs(static_cast<double>(a.data()[i]) - static_cast<double>(b.data()[i])));
-        }
-        worst = std::max(worst, difference / (allowed * size));
-      },
-      copy, expected);
-  return worst;
 }
 
 template <class T>
