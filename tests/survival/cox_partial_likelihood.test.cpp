@@ -483,6 +483,115 @@ TEST_CASE("cox_partial_likelihood: the definition with strata, late entry, exact
         }
 }
 
+namespace {
+
+/// Breslow and Efron for long cohorts without late entry: sorted, with running sums in long double.
+full_likelihood long_oracle(const cohort<>& c, ties method, bool weighted, bool strata) {
+  const std::size_t n = c.time.size();
+  std::vector<std::size_t> order(n);
+  for (std::size_t i = 0; i < n; ++i) order[i] = i;
+  const auto stratum = [&](std::size_t i) { return strata ? c.stratum[i] : 0; };
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return stratum(a) != stratum(b) ? stratum(a) < stratum(b) : c.time[a] > c.time[b];
+  });
+  full_likelihood out{0, std::vector<long double>(n), std::vector<long double>(n)};
+  const auto weight = [&](std::size_t i) { return weighted ? static_cast<long double>(c.weight[i]) : 1.0L; };
+  const auto risk = [&](std::size_t i) { return weight(i) * std::exp(static_cast<long double>(c.score[i])); };
+  for (std::size_t begin = 0, end = 0; begin < n; begin = end) {
+    for (end = begin; end < n && stratum(order[end]) == stratum(order[begin]);) ++end;
+    long double sum = 0;
+    struct event_time {
+      std::size_t first, last;
+      long double all = 0, all_squared = 0, own = 0, own_squared = 0;
+    };
+    std::vector<event_time> times;
+    for (std::size_t i = begin; i < end;) {
+      event_time at{i, i};
+      long double tied = 0, dying = 0;
+      int deaths = 0;
+      for (; at.last < end && c.time[order[at.last]] == c.time[order[i]]; ++at.last) {
+        const std::size_t row = order[at.last];
+        sum += risk(row);
+        if (c.event[row] == 0 || !(weight(row) > 0)) continue;
+        tied += risk(row);
+        dying += weight(row);
+        out.value -= weight(row) * static_cast<long double>(c.score[row]);
+        ++deaths;
+      }
+      const int steps = method == ties::efron ? deaths : deaths > 0 ? 1 : 0;
+      for (int l = 0; l < steps; ++l) {
+        const long double gone = static_cast<long double>(l) / steps, left = sum - gone * tied, share = dying / steps;
+        out.value += share * std::log(left);
+        at.all += share / left;
+        at.all_squared += share / left / left;
+        at.own += share / left * (1 - gone);
+        at.own_squared += share / left / left * (1 - gone) * (1 - gone);
+      }
+      times.push_back(at);
+      i = at.last;
+    }
+    long double later = 0, later_squared = 0;  // of the earlier times, at which rows are at risk too
+    for (std::size_t t = times.size(); t-- > 0;) {
+      const event_time& at = times[t];
+      for (std::size_t i = at.first; i < at.last; ++i) {
+        const std::size_t row = order[i];
+        const bool died = c.event[row] != 0;
+        const long double r = risk(row);
+        out.gradient[row] = r * (later + (died ? at.own : at.all)) - (died ? weight(row) : 0);
+        out.diagonal[row] =
+            r * (later + (died ? at.own : at.all)) - r * r * (later_squared + (died ? at.own_squared : at.all_squared));
+      }
+      later += at.all;
+      later_squared += at.all_squared;
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("cox_partial_likelihood: cohorts of several tiles") {
+  constexpr auto tile = static_cast<std::size_t>(detail::rows_of_task);
+  for (const std::size_t n : {tile - 1, tile, tile + 1, 3 * tile + 5})
+    for (const int times : {1, 3, 400, 1000000})
+      for (const int strata : {1, 2, 300})
+        for (const ties method : {ties::breslow, ties::efron}) {
+          const bool weighted = strata == 2;
+          auto c = random_cohort(n, times, static_cast<unsigned>(n) + 3, 2);
+          for (std::size_t i = 0; i < n; ++i) c.stratum[i] = static_cast<int>(i * i % static_cast<unsigned>(strata));
+          cpu_context ctx;
+          const auto expected = long_oracle(c, method, weighted, strata > 1);
+          const risk_order order(ctx, c.time, c.event, columns_of(c, weighted, false, strata > 1));
+          CAPTURE(n);
+          CAPTURE(times);
+          CAPTURE(strata);
+          // Sums of n risks, and of a hazard for each of the times, whose errors a row's risk (at most the sum's
+          // largest term) carries over: relative to the largest derivative.
+          long double largest = 1, largest_second = 1;
+          for (std::size_t i = 0; i < n; ++i) {
+            largest = std::max(largest, std::abs(expected.gradient[i]));
+            largest_second = std::max(largest_second, expected.diagonal[i]);
+          }
+          const double bound = static_cast<double>(n) * eps;
+          for (const bool wide : {false, true}) {  // a score beyond what a double is trusted with
+            if (wide) c.score[n / 2] = 200;
+            const auto truth = wide ? long_oracle(c, method, weighted, strata > 1) : expected;
+            const auto found = full_evaluate(ctx, c, order, {.tie_method = method});
+            CHECK(std::abs(found.value - static_cast<double>(truth.value)) <=
+                  bound * (1 + std::abs(static_cast<double>(truth.value))));
+            double worst = 0, worst_second = 0;
+            for (std::size_t i = 0; i < n; ++i) {
+              worst = std::max(worst, std::abs(found.gradient[i] - static_cast<double>(truth.gradient[i])));
+              worst_second =
+                  std::max(worst_second, std::abs(found.diagonal[i] - static_cast<double>(truth.diagonal[i])));
+            }
+            CHECK(worst <=
+                  bound * static_cast<double>(wide ? std::max(largest, std::abs(truth.gradient[n / 2])) : largest));
+            CHECK(worst_second <= bound * static_cast<double>(largest_second + largest));
+          }
+        }
+}
+
 TEST_CASE("cox_partial_likelihood: gradients by central differences with every column") {
   cpu_context ctx;
   const auto c = random_cohort(40, 9, 14);

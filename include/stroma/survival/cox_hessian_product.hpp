@@ -36,7 +36,7 @@ struct cox_product_kernel {
     double events = 0;
     for (index_t g = 0; g < plan.groups; ++g) {
       const pair others = own[g];
-      const cox_tie tie = tie_of(plan, risk, others.x[0], g, options.tie_method);
+      const cox_tie tie = tie_of(plan, risk, others.x[0], plan.deaths[g], plan.first[g + 1], options.tie_method);
       step[g] = own[g] = pair{};
       events += tie.weight;
       if (tie.steps == 0) continue;
@@ -49,7 +49,7 @@ struct cox_product_kernel {
       own[g] = {{unit * h.own, unit * mean.own}};
     }
     if (exact) differentiate_exact_ties(ctx, scratch, plan, risk, v, tangent);
-    const double scale = scale_of(options, events);
+    const double scale = scale_of(options.reduce, events);
     ranges.gather(plan, step, room, [&](index_t k, pair h) {
       const index_t g = plan.group[k];
       if (k >= plan.deaths[g]) h += own[g];

@@ -3,17 +3,10 @@
 #include <cmath>
 
 #include <stroma/autodiff/graph.hpp>
-#include <stroma/survival/detail/cox_exact.hpp>
-#include <stroma/survival/detail/cox_risk.hpp>
-#include <stroma/survival/detail/risk_ranges.hpp>
+#include <stroma/survival/detail/cox_passes.hpp>
 #include <stroma/survival/risk_order.hpp>
 
 namespace stroma {
-
-/// What several deaths at one time mean. Breslow: each has the whole risk set. Efron: the tied deaths leave it in
-/// equal parts, closer to the exact likelihood. Exact: time is discrete, and the dead are one of all sets of their
-/// number. The same without ties.
-enum class ties { breslow, efron, exact };
 
 struct cox_options {
   ties tie_method = ties::breslow;
@@ -30,207 +23,6 @@ struct cox_output {
 
 namespace detail {
 
-[[nodiscard]] inline double scale_of(const cox_options& options, double events) {
-  return options.reduce == reduction::sum || events == 0 ? 1 : 1 / events;
-}
-/// The deaths of a group as a method takes them. Exact ties are not of the form: no steps.
-template <class Number>
-[[nodiscard]] basic_cox_tie<Number> tie_of(const risk_plan<host_space>& plan, const Number* risk, const Number& others,
-                                           index_t g, ties method) {
-  auto tie = tie_at(plan, risk, others, g);
-  if (method == ties::efron) tie.steps = tie.deaths;
-  if (method == ties::exact && tie.deaths > 1) tie.steps = 0;
-  return tie;
-}
-
-/// Order is that of the highest derivative that is asked for; Number, in which sums are kept: wide_number, or double
-/// where the scores are known to fit, with half the memory to move.
-template <int Order, class Number>
-class cox_passes {
-  static constexpr int sums = Order > 1 ? 2 : 1;
-  using hazards = risk_sums<sums, Number>;  // of a time, and squared
-
- public:
-  template <class T>
-  static void run(cpu_context& ctx, vector_view<const T> score, const risk_plan<host_space>& plan,
-                  const cox_options& options, const cox_output<T>& out) {
-    auto scratch = ctx.workspace().open();
-    cox_passes p(ctx, plan, options.tie_method);
-    p.step_ = scratch.template take<hazards>(plan.groups + 1);
-    p.risk_ = scratch.template take<Number>(plan.rows);
-    for (int d = 0; d < Order; ++d) p.own_[d] = scratch.template take<double>(plan.rows);
-    const risk_ranges ranges(scratch, plan);
-
-    weigh_risks(ctx, score, plan, p.risk_);
-    p.sum_others(ranges);
-    auto [loss, events] = p.visit_groups();
-    if constexpr (std::same_as<Number, wide_number>)
-      if (options.tie_method == ties::exact) loss += p.visit_exact_ties();
-    const double scale = scale_of(options, events);
-    *out.value = static_cast<T>(scale * loss);
-    if constexpr (Order > 0) p.differentiate(ranges, scale, out);
-  }
-
- private:
-  struct total {
-    double loss, events;
-  };
-  cox_passes(cpu_context& ctx, const risk_plan<host_space>& plan, ties method)
-      : ctx_(ctx), plan_(plan), method_(method) {}
-
-  /// step[g] becomes the sum over those who are at risk at group g and do not die then, if any do.
-  void sum_others(const risk_ranges& ranges) {
-    if (plan_.until != nullptr) {
-      auto scratch = ctx_.workspace().open();
-      auto* const room = scratch.template take<hazards>(ranges.room(plan_));
-      ranges.spread(
-          plan_, [&](index_t k) { return hazards{{risk_[k]}}; }, room, step_);
-      return;
-    }
-    Number unused;
-    for (index_t s = 0; s < plan_.strata; ++s) {
-      Number sum{};
-      const index_t end = plan_.first[plan_.stratum[s + 1]];
-      for (index_t k = plan_.first[plan_.stratum[s]]; k < end; ++k) {
-        const index_t g = plan_.group[k];
-        // Who dies is not to be foreseen: a choice of places costs less than a jump.
-        (k <= plan_.deaths[g] ? step_[g].x[0] : unused) = sum;
-        sum += risk_[k];
-      }
-    }
-  }
-
-  total visit_groups() {
-    auto scratch = ctx_.workspace().open();
-    auto* const totals = scratch.template take<total>((plan_.groups + groups_of_task - 1) / groups_of_task);
-    in_pieces(ctx_, plan_.groups, groups_of_task, [&](index_t begin, index_t end, index_t task) {
-      log_sum loss;
-      double events = 0;
-      for (int d = 0; d < Order; ++d) std::fill(own_[d] + plan_.first[begin], own_[d] + plan_.first[end], 0.0);
-      index_t with_deaths[groups_of_task], count = 0;
-      for (index_t g = begin; g < end; ++g) {
-        with_deaths[count] = g;
-        const bool any = plan_.deaths[g] < plan_.first[g + 1];
-        count += any ? 1 : 0;
-        step_[g] = any ? step_[g] : hazards{};
-      }
-      for (index_t i = 0; i < count; ++i) events += visit(with_deaths[i], loss);
-      totals[task] = {loss.sum(), events};
-    });
-    total all{0, 0};
-    for (index_t g = 0; g < plan_.groups; g += groups_of_task) {
-      all.loss += totals[g / groups_of_task].loss;
-      all.events += totals[g / groups_of_task].events;
-    }
-    return all;
-  }
-
-  /// A group's loss and hazards, and what its own time gives the derivatives of its deaths; returns their weight.
-  double visit(index_t g, log_sum& loss) {
-    const index_t k = plan_.deaths[g];
-    if (plan_.first[g + 1] - k == 1) {
-      if (const double w = weight_of(plan_, k); is_moderate(w)) return visit_alone(g, k, w, loss);
-    }
-    const auto tie = tie_of(plan_, risk_, step_[g].x[0], g, method_);
-    step_[g] = {};
-    if (tie.steps > 0) add_loss(plan_, risk_, tie, g, loss);
-    if constexpr (Order > 0) {
-      const auto h = sum_of_steps(tie, cox_hazard{});
-      const Number unit = tie.steps > 0 ? reciprocal(tie.at_risk) : Number{}, own = unit * h.own;
-      step_[g].x[0] = unit * h.all;
-      for (index_t i = k; i < plan_.first[g + 1]; ++i) own_[0][i] = plain_product(risk_[i], own) - weight_of(plan_, i);
-      if constexpr (Order > 1) {
-        const auto squared = sum_of_steps(tie, cox_squared_hazard{});
-        step_[g].x[1] = unit * unit * squared.all;
-        for (index_t i = k; i < plan_.first[g + 1]; ++i)
-          own_[1][i] = second_derivative(risk_[i], own, unit * unit * squared.own);
-      }
-    }
-    return tie.weight;
-  }
-  /// Of a death alone at its time, r hazard - w = -w others / S: no digits are lost however much of S is its own.
-  double visit_alone(index_t g, index_t k, double w, log_sum& loss) {
-    const Number r = risk_[k], others = step_[g].x[0], at_risk = others + r;
-    loss.add(w, mantissa(at_risk) / mantissa(r) * w, w * (exponent(at_risk) - exponent(r)));
-    if constexpr (Order > 0) {
-      const double others_part = ratio(others, at_risk);
-      step_[g].x[0] = quotient(w, at_risk);
-      own_[0][k] = -w * others_part;
-      if constexpr (Order > 1) {
-        step_[g].x[1] = reciprocal(at_risk) * step_[g].x[0];
-        own_[1][k] = w * others_part * ratio(r, at_risk);
-      }
-    }
-    return w;
-  }
-  static double second_derivative(const Number& r, const Number& hazard, const Number& squared) {
-    return std::max(plain_product(r, hazard) - plain_product(r, r * squared), 0.0);
-  }
-
-  /// Groups of several deaths under exact ties. Second derivatives need the chances at every time by themselves.
-  double visit_exact_ties() {
-    auto scratch = ctx_.workspace().open();
-    double loss = 0;
-    for_each_exact_chain(scratch, plan_, Order > 1, [&](const index_t* at, const exact_tie* tie, index_t count) {
-      auto frame = ctx_.workspace().open();
-      const exact_chain<wide_number> chain(tie, count);
-      const auto risk = [&](index_t j) { return risk_[at[j]]; };
-      loss += chain.loss(frame, risk);
-      if constexpr (Order > 0)
-        chain.differentiate(frame, risk, [&](index_t j, const wide_number& r) {
-          const double chance = to_double(r);
-          own_[0][at[j]] += chance;
-          if constexpr (Order > 1) own_[1][at[j]] += chance * (1 - chance);
-        });
-    });
-    return loss;
-  }
-
-  template <class T>
-  void differentiate(const risk_ranges& ranges, double scale, const cox_output<T>& out) {
-    if (plan_.until != nullptr) {
-      auto scratch = ctx_.workspace().open();
-      auto* const room = scratch.template take<hazards>(ranges.room(plan_));
-      ranges.gather(plan_, step_, room, [&](index_t k, const hazards& h) { write_derivatives(k, h, scale, out); });
-      return;
-    }
-    for (index_t s = 0; s < plan_.strata; ++s)  // as gather does, but rows by several threads
-      for (index_t g = plan_.stratum[s + 1] - 1; g > plan_.stratum[s]; --g) step_[g - 1] += step_[g];
-    in_pieces(ctx_, plan_.rows, rows_of_task, [&](index_t begin, index_t end, index_t) {
-      const index_t* stratum_end =
-          std::upper_bound(plan_.stratum, plan_.stratum + plan_.strata + 1, plan_.group[begin]);
-      for (index_t k = begin; k < end; ++stratum_end) {
-        // A stratum's last deaths, at its earliest time, have no hazard but that of this time.
-        const index_t last_group = *stratum_end - 1, last = std::min(end, plan_.first[last_group + 1]);
-        for (const index_t stop = std::min(last, plan_.deaths[last_group]); k < stop; ++k) {
-          const index_t g = plan_.group[k];
-          prefetch_ahead<1>(plan_, k, out.gradient.size != 0 ? out.gradient : out.hessian_diagonal);
-          write_derivatives(k, step_[g + (k >= plan_.deaths[g] ? 1 : 0)], scale, out);
-        }
-        for (; k < last; ++k) write_derivatives(k, hazards{}, scale, out);
-      }
-    });
-  }
-
-  /// From the hazards of the times at which position k is at risk, but for that of its death.
-  template <class T>
-  void write_derivatives(index_t k, const hazards& h, double scale, const cox_output<T>& out) {
-    const Number r = risk_[k];
-    const index_t row = plan_.row[k];
-    if (Order < 2 || out.gradient.size != 0)
-      out.gradient[row] = static_cast<T>(scale * (own_[0][k] + plain_product(r, h.x[0])));
-    if constexpr (Order > 1)
-      out.hessian_diagonal[row] = static_cast<T>(scale * (own_[1][k] + second_derivative(r, h.x[0], h.x[1])));
-  }
-
-  cpu_context& ctx_;
-  const risk_plan<host_space>& plan_;
-  ties method_;
-  Number* risk_ = nullptr;   // [rows]
-  hazards* step_ = nullptr;  // [groups] of those who do not die: sums of risks, then hazards
-  double* own_[sums] = {};   // [rows] what the time of a death gives its own derivatives
-};
-
 template <class Backend>
 struct cox_kernel {
   static_assert(std::same_as<Backend, backend::cpu>,
@@ -239,18 +31,20 @@ struct cox_kernel {
   template <class T>
   static void run(cpu_context& ctx, vector_view<const T> score, const risk_plan<host_space>& plan,
                   const cox_options& options, const cox_output<T>& out) {
-    if (options.tie_method != ties::exact && fit_a_double(score, plan))
-      run_with<double>(ctx, score, plan, options, out);
-    else run_with<wide_number>(ctx, score, plan, options, out);
+    if (options.tie_method != ties::exact && run_with<double>(ctx, score, plan, options, out)) return;
+    if (options.check_values) value_checks<Backend>::finite(ctx, "cox_partial_likelihood", "score", score);
+    (void)run_with<wide_number>(ctx, score, plan, options, out);
   }
 
  private:
   template <class Number, class T>
-  static void run_with(cpu_context& ctx, vector_view<const T> score, const risk_plan<host_space>& plan,
-                       const cox_options& options, const cox_output<T>& out) {
-    if (out.hessian_diagonal.size != 0) cox_passes<2, Number>::run(ctx, score, plan, options, out);
-    else if (out.gradient.size != 0) cox_passes<1, Number>::run(ctx, score, plan, options, out);
-    else cox_passes<0, Number>::run(ctx, score, plan, options, out);
+  [[nodiscard]] static bool run_with(cpu_context& ctx, vector_view<const T> score, const risk_plan<host_space>& plan,
+                                     const cox_options& options, const cox_output<T>& out) {
+    if (out.hessian_diagonal.size != 0)
+      return cox_passes<2, Number>::run(ctx, score, plan, options.tie_method, options.reduce, out);
+    if (out.gradient.size != 0)
+      return cox_passes<1, Number>::run(ctx, score, plan, options.tie_method, options.reduce, out);
+    return cox_passes<0, Number>::run(ctx, score, plan, options.tie_method, options.reduce, out);
   }
 };
 
@@ -262,13 +56,14 @@ inline void check_exact_ties(std::string_view name, const cox_options& options, 
 template <class Context, class T, class Space>
 void check_cox(Context& ctx, std::string_view name, index_t rows, bool weighted, vector_view<const T, Space> score,
                const cox_output<T, Space>& out, const cox_options& options) {
-  using checks = value_checks<typename Context::backend>;
   check::length(name, "score", score.size, rows, "the length of order");
   if (out.gradient.size != 0) check::same_length(name, "gradient", out.gradient, "score", score);
   if (out.hessian_diagonal.size != 0)
     check::same_length(name, "hessian_diagonal", out.hessian_diagonal, "score", score);
   check_exact_ties(name, options, weighted, std::same_as<Space, host_space>);
-  if (options.check_values) checks::finite(ctx, name, "score", score);
+  // On the host the kernel looks at the scores in any case.
+  if constexpr (!std::same_as<Space, host_space>)
+    if (options.check_values) value_checks<typename Context::backend>::finite(ctx, name, "score", score);
 }
 
 }  // namespace detail

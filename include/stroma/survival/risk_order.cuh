@@ -28,18 +28,18 @@ struct place_patients {
   vector_view<const Events, device_space> event;
   const index_t* deaths_before;  // [rows + 1]
   std::uint64_t* key;
-  index_t* row;
+  row_number* row;
   __device__ void operator()(index_t i) const {
     const index_t censored = time.size - deaths_before[time.size], before = deaths_before[i];
     const index_t to = event[i] != Events(0) ? censored + before : i - before;
     key[to] = ~sort_key(widen<double>(time[i]));
-    row[to] = i;
+    row[to] = static_cast<row_number>(i);
   }
 };
 /// The stratum of the patients in the order of their times.
 struct place_strata {
   number_view<device_space> stratum;
-  const index_t* row;
+  const row_number* row;
   std::uint64_t* key;
   __device__ void operator()(index_t k) const { key[k] = sort_key(stratum[row[k]]); }
 };
@@ -49,7 +49,7 @@ struct placed_patients {
   vector_view<const Times, device_space> time;
   vector_view<const Events, device_space> event;
   number_view<device_space> stratum;
-  const index_t* row;
+  const row_number* row;
 
   [[nodiscard]] __device__ bool died(index_t k) const { return event[row[k]] != Events(0); }
   [[nodiscard]] __device__ std::uint64_t time_key(index_t k) const { return sort_key(widen<double>(time[row[k]])); }

@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <concepts>
 #include <cstdint>
+#include <limits>
+#include <string>
 #include <type_traits>
 #include <utility>
 
@@ -16,6 +18,9 @@
 
 namespace stroma {
 
+/// A patient's number in a cohort. Narrow, for every use of an order reads one for each patient.
+using row_number = std::int32_t;
+
 /// What a cohort may have besides times and events. Each column is a vector of any numbers, one a patient, or absent.
 template <class Space = host_space>
 struct risk_order_options {
@@ -27,13 +32,18 @@ struct risk_order_options {
 
 namespace detail {
 
+/// What a position is, in bits.
+namespace risk_mark {
+enum : std::uint8_t { death = 1, first_death = 2, last_death = 4, alone = 7 };  ///< of its group
+}
+
 /// Strata one after another; in each, patients from the latest time to the earliest. Who shares stratum and time forms
 /// a group: censored rows first, then deaths, each by row number. Walking forward in a stratum, the rows before a
 /// group's end are those that were followed to its time; they are at risk but for those that enter later.
 template <class Space>
 struct risk_plan {
   index_t rows{}, groups{}, strata{}, events{};
-  const index_t* row{};      ///< [rows] which patient stands at a position
+  const row_number* row{};   ///< [rows] which patient stands at a position
   const index_t* first{};    ///< [groups + 1] position at which a group begins
   const index_t* deaths{};   ///< [groups] position of its first death; first[g + 1] where it has none
   const double* time{};      ///< [groups]
@@ -43,6 +53,7 @@ struct risk_plan {
   /// [rows] by position: the first group, going on from its own, at which it is not at risk, for it enters at that time
   /// or later; the end of its stratum where there is none. Null: nobody enters late.
   const index_t* until{};
+  const std::uint8_t* mark{};  ///< [rows] bits of risk_mark
 };
 
 struct risk_counts {
@@ -52,7 +63,8 @@ struct risk_counts {
 template <>
 struct risk_plan<device_space> {
   index_t rows{};
-  const index_t *row{}, *first{}, *deaths{};
+  const row_number* row{};
+  const index_t *first{}, *deaths{};
   const double* time{};
   const index_t* stratum{};  ///< [strata + 1]
   const double* weight{};
@@ -67,10 +79,12 @@ struct risk_columns {
 };
 /// Where a plan is written: room for as many groups, and with strata as many of them, as rows.
 struct risk_plan_memory {
-  index_t *row, *first, *deaths, *group, *stratum, *until;
+  row_number* row;
+  index_t *first, *deaths, *group, *stratum, *until;
   double *time, *weight;
   index_t* stratum_of;  ///< for a device, and so the counts
   risk_counts* counts;
+  std::uint8_t* mark;  ///< for the host
 
   /// Taken piece by piece: take(T*& piece, index_t count). What is not needed stays null.
   template <class Space, class Take>
@@ -90,6 +104,7 @@ struct risk_plan_memory {
     piece(to.weight, has.weight ? rows : 0);
     piece(to.stratum_of, on_device && has.stratum ? rows : 0);
     piece(to.counts, on_device ? 1 : 0);
+    piece(to.mark, on_device ? 0 : rows);
     return to;
   }
 };
@@ -109,6 +124,7 @@ struct risk_order_kernel {
     const bool stratified = columns.stratum.size != 0;
     index_t groups = 0, strata = 0, events = 0, first = 0, deaths = 0;
     std::uint64_t time_before = 0, stratum_before = 0;
+    bool died_before = false;
     for (index_t k = 0; k < n; ++k) {
       // Whether a row begins a group is hard to foresee: a group's entries are written again by each of its rows.
       const bool died = rows[k].row >= n;
@@ -126,10 +142,14 @@ struct risk_order_kernel {
       to.deaths[g] = deaths;
       to.time[g] = number_of_key(~at);
       to.group[k] = g;
-      to.row[k] = row;
+      to.row[k] = static_cast<row_number>(row);
+      to.mark[k] = died ? (k == deaths ? risk_mark::death | risk_mark::first_death : risk_mark::death) : 0;
+      to.mark[k > 0 ? k - 1 : 0] |= begins && died_before ? risk_mark::last_death : 0;
       time_before = at;
       stratum_before = stratum;
+      died_before = died;
     }
+    if (died_before) to.mark[n - 1] |= risk_mark::last_death;
     to.first[groups] = n;
     to.stratum[strata] = groups;
     for (index_t k = 0; k < columns.weight.size; ++k) to.weight[k] = columns.weight[to.row[k]];
@@ -138,7 +158,8 @@ struct risk_order_kernel {
         to.until[k] = std::partition_point(to.time + to.group[k] + 1, to.time + to.stratum[s + 1],
                                            [entry = columns.entry[to.row[k]]](double at) { return at > entry; }) -
                       to.time;
-    return {n, groups, strata, events, to.row, to.first, to.deaths, to.time, to.stratum, to.weight, to.group, to.until};
+    return {n,       groups,     strata,    events,   to.row,   to.first, to.deaths,
+            to.time, to.stratum, to.weight, to.group, to.until, to.mark};
   }
 
  private:
@@ -170,6 +191,8 @@ template <class Context, class Times, class Events>
 void check_follow_up(Context& ctx, std::string_view function, const Times& time, const Events& event,
                      const risk_order_options<typename Context::space>& columns) {
   check::same_length(function, "event", event, "time", time);
+  constexpr index_t most = std::numeric_limits<row_number>::max();
+  check::require(time.size <= most, function, "time", std::to_string(time.size), "at most 2147483647 patients");
   const auto same_length = [&](std::string_view name, const auto& column) {
     if (column.size != 0) check::same_length(function, name, column, "time", time);
   };
@@ -238,6 +261,8 @@ class risk_order {
     });
     if (whole_.size() < whole) whole_ = array<index_t, 1, space>(whole);
     if (real_.size() < real) real_ = array<double, 1, space>(real);
+    if (row_.size() < rows_) row_ = array<row_number, 1, space>(rows_);
+    if (on_host && mark_.size() < rows_) mark_ = array<std::uint8_t, 1, space>(rows_);
     if constexpr (!on_host)
       if (counts_.size() == 0) counts_ = counts_type(1);
     const auto plan = detail::risk_order_kernel<Backend>::run(ctx, t, e, options, memory());
@@ -299,14 +324,14 @@ class risk_order {
   [[nodiscard]] bool late_entry() const noexcept { return has_.entry; }
   [[nodiscard]] bool stratified() const noexcept { return has_.stratum; }
   /// Patients, stratum by stratum, from the latest time to the earliest; of one time the censored first.
-  [[nodiscard]] vector_view<const index_t, space> rows() const { return {memory().row, rows_}; }
+  [[nodiscard]] vector_view<const row_number, space> rows() const { return {memory().row, rows_}; }
 
   /// What algorithms walk over.
   [[nodiscard]] detail::risk_plan<space> plan() const noexcept {
     const auto at = memory();
     if constexpr (on_host)
-      return {rows_,     counts_.groups, counts_.strata, counts_.events, at.row,   at.first,
-              at.deaths, at.time,        at.stratum,     at.weight,      at.group, at.until};
+      return {rows_,   counts_.groups, counts_.strata, counts_.events, at.row,   at.first, at.deaths,
+              at.time, at.stratum,     at.weight,      at.group,       at.until, at.mark};
     else
       return {rows_,     at.row,   at.first, at.deaths,     at.time,       at.stratum,
               at.weight, at.group, at.until, at.stratum_of, counts_.data()};
@@ -321,6 +346,8 @@ class risk_order {
     return detail::risk_plan_memory::in<space>(rows_, has_, [&]<class T>(T*& piece, index_t count) {
       if constexpr (std::same_as<T, index_t>) piece = std::exchange(whole, whole + count);
       else if constexpr (std::same_as<T, double>) piece = std::exchange(real, real + count);
+      else if constexpr (std::same_as<T, row_number>) piece = const_cast<row_number*>(row_.data());
+      else if constexpr (std::same_as<T, std::uint8_t>) piece = const_cast<std::uint8_t*>(mark_.data());
       else if constexpr (!on_host) piece = const_cast<detail::risk_counts*>(counts_.data());
     });
   }
@@ -334,6 +361,8 @@ class risk_order {
   using counts_type = std::conditional_t<on_host, detail::risk_counts, array<detail::risk_counts, 1, space>>;
   array<index_t, 1, space> whole_;
   array<double, 1, space> real_;
+  array<row_number, 1, space> row_;
+  array<std::uint8_t, 1, space> mark_;
   counts_type counts_{};
   index_t rows_ = 0;
   detail::risk_columns has_;

@@ -2,6 +2,15 @@
 #include <stroma/core/view.hpp>
 #include <stroma/survival/detail/wide_number.hpp>
 
+namespace stroma {
+
+/// What several deaths at one time mean. Breslow: each has the whole risk set. Efron: the tied deaths leave it in
+/// equal parts, closer to the exact likelihood. Exact: time is discrete, and the dead are one of all sets of their
+/// number. The same without ties.
+enum class ties { breslow, efron, exact };
+
+}  // namespace stroma
+
 /// The terms of Cox's partial likelihood at one time, the same on every backend.
 namespace stroma::detail {
 
