@@ -115,5 +115,8 @@ TEST_CASE("fisher: mistakes") {
   information[1].row(0, 2) = -1;
   CHECK(message_of<value_error>([&] { merge_fisher(ctx, models, information, out); }) ==
         "fisher: importance[1]: row: -1 at 2, expected finite numbers of 0 or more");
+  const auto before = out = random_model<small_model<double>>(1);
+  CHECK_THROWS_AS(merge_fisher(ctx, models, information, out, {.normalise = false}), value_error);
+  CHECK(same_bits(out, before));  // the tensor before it was not written
   CHECK_THROWS_AS(merge_fisher(ctx, models, information, information[0]), value_error);
 }

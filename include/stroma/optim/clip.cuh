@@ -12,22 +12,10 @@ namespace stroma::detail {
 template <class T>
 struct squared_tensor {
   using scalar = T;
+  static constexpr int sums = 1;
   const T* x;
-  __device__ double operator()(index_t i) const { return static_cast<double>(x[i]) * static_cast<double>(x[i]); }
+  __device__ void add(index_t i, double* sum) const { sum[0] += static_cast<double>(x[i]) * static_cast<double>(x[i]); }
 };
-/// The sum of each piece of a table.
-template <class Tensor>
-__global__ void __launch_bounds__(block_threads) sum_tensors_kernel(tensor_table<Tensor> table, double* sums) {
-  __shared__ double room[block_threads / warp_threads];
-  for (index_t p = blockIdx.x; p < table.pieces(); p += gridDim.x) {
-    const auto piece = table.find(p);
-    const Tensor tensor = table.tensor[piece.tensor];
-    double sum = 0;
-    for (index_t i = piece.first + threadIdx.x; i < piece.last; i += block_threads) sum += tensor(i);
-    sum = block_join(sum, add_values{}, room);
-    if (threadIdx.x == 0) sums[p] = sum;
-  }
-}
 
 struct clipped_norm {
   double norm, factor;
@@ -100,8 +88,7 @@ struct clip_kernel<backend::cuda> {
       using tensor = squared_tensor<T>;
       for_each_table<tensor>([](const auto& d) { return tensor{d.data()}; },
                              [&](const auto& table) {
-                               launch(&sum_tensors_kernel<tensor>, dim3(blocks_for(ctx, table.pieces(), 1)),
-                                      dim3(block_threads), 0, ctx.stream(), table, sums + next);
+                               sum_tensors(ctx, table, sums + next);
                                next += table.pieces();
                              },
                              gradient);

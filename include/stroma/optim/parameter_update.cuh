@@ -39,6 +39,13 @@ struct tensor_table {
     return {low, first, first + (left < elements_a_piece ? left : elements_a_piece)};
   }
   [[nodiscard]] STROMA_HOST_DEVICE index_t pieces() const { return first_piece[tensors]; }
+  [[nodiscard]] bool full() const { return tensors == tensors_a_launch; }
+  void append(const Tensor& entry, index_t elements) {
+    tensor[tensors] = entry;
+    count[tensors] = elements;
+    first_piece[tensors + 1] = first_piece[tensors] + pieces_of(elements);
+    ++tensors;
+  }
 };
 
 template <class Tensor>
@@ -56,6 +63,29 @@ void update_tensors(cuda_context& ctx, const tensor_table<Tensor>& table) {
          table);
 }
 
+/// The sums of each piece of a table, Tensor::sums numbers: add(i, sum) adds what element i brings to them.
+template <class Tensor>
+__global__ void __launch_bounds__(block_threads) sum_tensors_kernel(tensor_table<Tensor> table, double* sums) {
+  __shared__ double room[block_threads / warp_threads];
+  for (index_t p = blockIdx.x; p < table.pieces(); p += gridDim.x) {
+    const auto piece = table.find(p);
+    const Tensor tensor = table.tensor[piece.tensor];
+    double sum[Tensor::sums] = {};
+    for (index_t i = piece.first + threadIdx.x; i < piece.last; i += block_threads) tensor.add(i, sum);
+    for (int k = 0; k < Tensor::sums; ++k) {
+      const double of_piece = block_join(sum[k], add_values{}, room);
+      if (threadIdx.x == 0) sums[p * Tensor::sums + k] = of_piece;
+    }
+  }
+}
+/// @param sums  [pieces, Tensor::sums], overwritten
+template <class Tensor>
+void sum_tensors(cuda_context& ctx, const tensor_table<Tensor>& table, double* sums) {
+  static_assert(sizeof(tensor_table<Tensor>) <= 4000);
+  launch(&sum_tensors_kernel<Tensor>, dim3(blocks_for(ctx, table.pieces(), 1)), dim3(block_threads), 0, ctx.stream(),
+         table, sums);
+}
+
 /// start(table) for the parameters whose elements are Tensor::scalar, up to 32 at a time, in their order;
 /// make(parameter of the first model, of the second, ...) gives a table's entry.
 template <class Tensor, class Make, class Start, class... Models>
@@ -70,11 +100,8 @@ void for_each_table(const Make& make, const Start& start, Models&... models) {
         using scalar = typename std::remove_cvref_t<decltype(first)>::value_type;
         if constexpr (std::same_as<scalar, typename Tensor::scalar>) {
           if (first.size() == 0) return;
-          if (table.tensors == tensors_a_launch) flush();
-          const int n = table.tensors++;
-          table.tensor[n] = make(first, rest...);
-          table.count[n] = first.size();
-          table.first_piece[n + 1] = table.first_piece[n] + pieces_of(first.size());
+          if (table.full()) flush();
+          table.append(make(first, rest...), first.size());
         }
       },
       models...);

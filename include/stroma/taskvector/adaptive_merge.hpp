@@ -28,7 +28,8 @@ struct merge_coefficients_options {
   double low = 0, high = 1;  ///< a coefficient beyond counts as the limit and has no derivative
 };
 
-/// Trainable coefficients of task vectors: an object of parameters, for any optimiser, checkpoint or gradient.
+/// Trainable coefficients of task vectors: an object of parameters, for any optimiser, checkpoint or gradient. They are
+/// few and stay on the host, also where the models are on a device.
 template <class T>
 struct merge_coefficients {
   array<T, 2> value;  ///< [1 or tensors, tasks]
@@ -43,9 +44,7 @@ struct merge_coefficients {
     check::require(std::isfinite(options.low) && std::isfinite(options.high) && options.low <= options.high, name,
                    "options.low", number_text(options.low), "a finite number up to options.high");
     check::in_range(name, "options.initial", options.initial, options.low, options.high);
-    index_t tensors = 0;
-    for_each_parameter([&](std::string_view, const auto&) { ++tensors; }, model);
-    value = array<T, 2>(options.each == coefficients_of::task ? 1 : tensors, tasks);
+    value = array<T, 2>(options.each == coefficients_of::task ? 1 : detail::tensor_count(model), tasks);
     value.fill(static_cast<T>(options.initial));
     low = static_cast<T>(options.low);
     high = static_cast<T>(options.high);
@@ -59,14 +58,14 @@ namespace detail {
 template <class Context, class Model, class T, class F, class... Objects>
 void for_each_coefficient_row(Context& ctx, std::string_view function, const merge_coefficients<T>& coefficients,
                               std::span<const Model> vectors, F&& f, Objects&... objects) {
-  static_assert(std::same_as<typename Context::backend, backend::cpu>, "copy the models to the host first");
   check::columns(function, "coefficients", coefficients.value.cols(), static_cast<index_t>(vectors.size()),
                  "the number of task vectors");
-  index_t tensor = 0, tensors = 0;
-  (for_each_parameter([&](std::string_view, const auto&) { ++tensors; }, objects), ...);
-  tensors /= static_cast<index_t>(sizeof...(objects));
   const bool shared = coefficients.value.rows() == 1;
-  if (!shared) check::length(function, "coefficients", coefficients.value.rows(), tensors, "the tensors of the model");
+  if (!shared)
+    (check::length(function, "coefficients", coefficients.value.rows(), tensor_count(objects),
+                   "the tensors of the model"),
+     ...);
+  index_t tensor = 0;
   for_each_tensor(
       ctx, function, "vectors", vectors,
       [&](std::string_view, auto x, auto&... of_objects) { f(shared ? 0 : tensor++, x, of_objects...); }, objects...);
@@ -85,7 +84,7 @@ template <execution_context Context, class T, class Model>
 void adaptive_merge(Context& ctx, const merge_coefficients<T>& coefficients, const std::type_identity_t<Model>& base,
                     std::span<const std::type_identity_t<Model>> vectors, Model& out) {
   const auto tasks = static_cast<index_t>(vectors.size());
-  auto scratch = ctx.workspace().open();
+  auto scratch = ctx.host_workspace().open();
   double* const weights = scratch.template take<double>(tasks);
   detail::for_each_coefficient_row(
       ctx, "adaptive_merge", coefficients, vectors,
@@ -100,25 +99,31 @@ void adaptive_merge(Context& ctx, const merge_coefficients<T>& coefficients, con
 }
 
 /// Adds the derivative in the coefficients, <d_out, v_t> in each tensor (all tensors together where they share one),
-/// to `d_coefficients`; 0 beyond the limits. Cost: one pass over d_out for each task vector.
+/// to `d_coefficients`; 0 beyond the limits. Cost: one pass over d_out for each task vector; on a device one wait.
 template <execution_context Context, class T, class Model>
 void adaptive_merge_backward(Context& ctx, const merge_coefficients<T>& coefficients,
                              std::span<const std::type_identity_t<Model>> vectors, const Model& d_out,
                              merge_coefficients<T>& d_coefficients) {
   check::shape("adaptive_merge_backward", "d_coefficients", as_const_view(d_coefficients.value),
                coefficients.value.rows(), coefficients.value.cols());
+  const index_t most = detail::tensor_count(d_out) * static_cast<index_t>(vectors.size());
+  auto scratch = ctx.host_workspace().open();
+  T** const targets = scratch.template take<T*>(most);
+  detail::dot_kernel<typename Context::backend> products(ctx, most);
+  T** next = targets;
   detail::for_each_coefficient_row(
       ctx, "adaptive_merge_backward", coefficients, vectors,
       [&](index_t row, auto x, const auto& d) {
         for (index_t t = 0; t < static_cast<index_t>(x.size()); ++t) {
           const T at = coefficients.value(row, t);
           if (at < coefficients.low || at > coefficients.high) continue;
-          const auto products = detail::dot_kernel<typename Context::backend>::products(ctx, d.size(), d.data(),
-                                                                                        x[static_cast<std::size_t>(t)]);
-          d_coefficients.value(row, t) += static_cast<T>(products.ab);
+          products.add(d.size(), d.data(), x[static_cast<std::size_t>(t)]);
+          *next++ = &d_coefficients.value(row, t);
         }
       },
       d_out);
+  next = targets;
+  for (const inner_products& p : products.finish()) **next++ += static_cast<T>(p.ab);
 }
 
 }  // namespace stroma

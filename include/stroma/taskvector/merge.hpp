@@ -129,9 +129,37 @@ template <class T, class Array>
   return s;
 }
 
+/// Where a rule, which is the host's code, looks at tensors and leaves its results: on the host, where they are.
+template <class Backend>
+class merge_stage {
+  static_assert(std::same_as<Backend, backend::cpu>,
+                "device data: include <stroma/taskvector/merge.cuh> and compile with nvcc");
+
+ public:
+  explicit merge_stage(cpu_context& ctx) : ctx_(ctx) {}
+  /// For the rule.
+  [[nodiscard]] cpu_context& host() { return ctx_; }
+  /// f(slices)
+  template <class T, class F>
+  static void read(const tensor_slices<T>& s, F&& f) {
+    f(s);
+  }
+  /// f(slices, result)
+  template <class T, class F>
+  static void write(const tensor_slices<T>& s, T* out, F&& f) {
+    f(s, out);
+  }
+  /// All tensors of the result are made, in their order.
+  template <class Model>
+  static void finish(Model&) {}
+
+ private:
+  cpu_context& ctx_;
+};
+
 /// With one base or none; importance empty, or one object for each model.
-template <class Rule, class Model, class... Base>
-void merge_models(cpu_context& ctx, Rule& rule, std::span<const Model> models, std::span<const Model> importance,
+template <class Rule, class Model, class Context, class... Base>
+void merge_models(Context& ctx, Rule& rule, std::span<const Model> models, std::span<const Model> importance,
                   Model& out, merge_report* report, const Base&... base) {
   const std::string_view function = rule.name();
   check::require(!models.empty(), function, "models", "none", "1 or more");
@@ -175,13 +203,18 @@ void merge_models(cpu_context& ctx, Rule& rule, std::span<const Model> models, s
       f(s, o);
     });
   };
-  walk_with_importance([&](const auto& s, auto*) { check_slices(ctx, function, s); });
-  observe_all(ctx, rule, [&](auto&& f) { walk_with_importance([&](const auto& s, auto*) { f(s); }); });
+  merge_stage<typename Context::backend> stage(ctx);
+  const auto show = [&](auto&& f) { walk_with_importance([&](const auto& s, auto*) { stage.read(s, f); }); };
+  show([&](const auto& s) { check_slices(stage.host(), function, s); });
+  observe_all(stage.host(), rule, show);
   if (report != nullptr) report->clear();
-  walk_with_importance([&]<class T>(const tensor_slices<T>& s, T* o) {
-    const index_t kept = rule.merge(ctx, s, o);
-    if (report != nullptr) report->push_back(change_of(ctx, s, static_cast<const T*>(o), kept));
+  walk_with_importance([&]<class T>(const tensor_slices<T>& slices, T* o) {
+    stage.write(slices, o, [&](const tensor_slices<T>& s, T* merged) {
+      const index_t kept = rule.merge(stage.host(), s, merged);
+      if (report != nullptr) report->push_back(change_of(stage.host(), s, static_cast<const T*>(merged), kept));
+    });
   });
+  stage.finish(out);
 }
 
 }  // namespace detail
@@ -193,14 +226,13 @@ void merge_models(cpu_context& ctx, Rule& rule, std::span<const Model> models, s
 /// @param out     the same extents, overwritten; none of the inputs
 /// @param report  what changed, a line for each tensor; null: not wanted
 /// Cost: one pass to check, the rule's own, one more for a report. Scratch for the largest tensor times the models.
+/// On a device (merge.cuh) the rule runs on the host, on one thread, with the host's bits.
 /// The same bits for any number of threads.
 /// @throws shape_error  extents   @throws value_error  NaN or infinity in an input, an option of the rule; `out` is
-/// then
-///                      as it was
+///                      then as it was
 template <execution_context Context, merging_rule Rule, class Model>
 void merge(Context& ctx, Rule rule, const std::type_identity_t<Model>& base,
            std::span<const std::type_identity_t<Model>> tuned, Model& out, merge_report* report = nullptr) {
-  static_assert(std::same_as<typename Context::backend, backend::cpu>, "merge: copy the models to the host first");
   detail::merge_models<Rule, Model>(ctx, rule, tuned, {}, out, report, base);
 }
 
@@ -209,7 +241,6 @@ void merge(Context& ctx, Rule rule, const std::type_identity_t<Model>& base,
 template <execution_context Context, merging_rule Rule, class Model>
 void merge(Context& ctx, Rule rule, std::span<const std::type_identity_t<Model>> models, Model& out,
            merge_report* report = nullptr) {
-  static_assert(std::same_as<typename Context::backend, backend::cpu>, "merge: copy the models to the host first");
   detail::merge_models<Rule, Model>(ctx, rule, models, {}, out, report);
 }
 

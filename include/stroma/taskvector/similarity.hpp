@@ -2,6 +2,8 @@
 #include <array>
 #include <cmath>
 #include <concepts>
+#include <cstddef>
+#include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -9,6 +11,7 @@
 
 #include <stroma/core/context.hpp>
 #include <stroma/core/members.hpp>
+#include <stroma/core/workspace.hpp>
 #include <stroma/optim/parameter_update.hpp>
 #include <stroma/taskvector/detail/for_each_tensor.hpp>
 
@@ -32,17 +35,24 @@ struct tensor_similarity {
 
 namespace detail {
 
+/// Inner products of pairs of tensors, in double and in an order that depends on the count alone. `add` asks for those
+/// of a pair; `finish` has all, in the order in which they were asked for.
 template <class Backend>
-struct dot_kernel {
-  static_assert(std::same_as<Backend, backend::cpu>, "device data: copy the models to the host first");
+class dot_kernel {
+  static_assert(std::same_as<Backend, backend::cpu>,
+                "device data: include <stroma/taskvector/similarity.cuh> and compile with nvcc");
 
-  /// In double, in an order that depends on the count alone.
+ public:
+  /// @param most  pairs
+  dot_kernel(cpu_context& ctx, index_t most)
+      : ctx_(ctx), frame_(ctx.workspace().open()), products_(frame_.template take<inner_products>(most)) {}
+
   template <class T>
-  static inner_products products(cpu_context& ctx, index_t count, const T* a, const T* b) {
+  void add(index_t count, const T* a, const T* b) {
     const index_t pieces = (count + update_piece - 1) / update_piece;
-    auto scratch = ctx.workspace().open();
+    auto scratch = ctx_.workspace().open();
     inner_products* const part = scratch.template take<inner_products>(pieces);
-    for_each_piece(ctx, count,
+    for_each_piece(ctx_, count,
                    [&](index_t first, index_t n) { part[first / update_piece] = of_piece(n, a + first, b + first); });
     inner_products sum;
     for (index_t i = 0; i < pieces; ++i) {
@@ -50,8 +60,9 @@ struct dot_kernel {
       sum.aa += part[i].aa;
       sum.bb += part[i].bb;
     }
-    return sum;
+    products_[pairs_++] = sum;
   }
+  [[nodiscard]] std::span<const inner_products> finish() const { return {products_, pairs_}; }
 
  private:
   /// Eight sums at a time, so that an addition need not wait for the one before.
@@ -76,23 +87,30 @@ struct dot_kernel {
     }
     return sum;
   }
+
+  cpu_context& ctx_;
+  workspace::frame frame_;
+  inner_products* products_;
+  std::size_t pairs_ = 0;
 };
 
 /// f(name, inner products) for each tensor of two objects.
 template <class Context, class Model, class F>
 void for_each_product(Context& ctx, std::string_view function, const Model& a, const Model& b, F&& f) {
-  using kernel = dot_kernel<typename Context::backend>;
   check_same_extents(function, "b", b, a);
-  for_each_parameter([&](std::string_view name, const auto& x,
-                         const auto& y) { f(name, kernel::products(ctx, x.size(), x.data(), y.data())); },
-                     a, b);
+  dot_kernel<typename Context::backend> products(ctx, tensor_count(a));
+  for_each_parameter(
+      [&](std::string_view, const auto& x, const auto& y) { products.add(x.size(), x.data(), y.data()); }, a, b);
+  auto found = products.finish().begin();
+  for_each_parameter([&](std::string_view name, const auto&) { f(name, *found++); }, a);
 }
 
 }  // namespace detail
 
 /// Inner products of two objects of one struct, all tensors together, in double: the dot product, both squared norms,
 /// and the cosine. (The norm of one alone is `global_norm`.) Squares beyond the range of double give infinity.
-/// Cost: one pass; no memory after the first call. The same bits for any number of threads. @throws shape_error
+/// Cost: one pass, on a device two launches for 32 tensors and one wait; no memory after the first call. The same bits
+/// for any number of threads. @throws shape_error
 template <execution_context Context, class Model>
 [[nodiscard]] inner_products similarity(Context& ctx, const Model& a, const std::type_identity_t<Model>& b) {
   inner_products sum;

@@ -1,7 +1,6 @@
 #include <cmath>
 #include <limits>
 
-#include <stroma/taskvector/arithmetic.hpp>
 #include <stroma/taskvector/weighted_sum.cuh>
 
 #include "cuda/taskvector/device_stack.hpp"
@@ -56,24 +55,6 @@ TEST_CASE("cuda: weighted_sum: a vector of weight 0 is not read; no vector gives
   CHECK(same_matrix(on_host(ctx, found.weight), base.weight));
   stroma::weighted_sum(ctx, there[0], std::span<const device_layer<float>>(), {}, found);
   CHECK(same_matrix(on_host(ctx, found.weight), base.weight));
-}
-
-TEST_CASE("cuda: weighted_sum: arithmetic of task vectors is the host's") {
-  stroma::cpu_context host;
-  stroma::cuda_context ctx;
-  const auto m = layers<double>(3, 33);
-  const auto there = on_device(ctx, m);
-  host_layer<double> expected(33, 1);
-  device_layer<double> found(33, 1);
-  stroma::difference(host, m[0], m[1], expected);
-  stroma::difference(ctx, there[0], there[1], found);
-  CHECK(same_matrix(on_host(ctx, found.weight), expected.weight));
-  stroma::add_scaled(host, m[0], 0.3, m[1], expected);
-  stroma::add_scaled(ctx, there[0], 0.3, there[1], found);
-  CHECK(sum_error(ctx, found, expected, 4) <= 1);
-  stroma::mixup(host, m[0], m[1], 0.25, expected);
-  stroma::mixup(ctx, there[0], there[1], 0.25, found);
-  CHECK(sum_error(ctx, found, expected, 4) <= 1);
 }
 
 TEST_CASE("cuda: weighted_sum: refuses what does not fit; a launch a tensor; a second call takes no memory") {

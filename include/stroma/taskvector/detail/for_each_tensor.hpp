@@ -12,6 +12,13 @@
 
 namespace stroma::detail {
 
+template <class Model>
+[[nodiscard]] index_t tensor_count(const Model& model) {
+  index_t tensors = 0;
+  for_each_parameter([&](std::string_view, const auto&) { ++tensors; }, model);
+  return tensors;
+}
+
 /// Asked before anything is written. @throws shape_error  names function, argument and tensor
 template <class Model>
 void check_same_extents(std::string_view function, std::string_view argument, const Model& found,
@@ -31,8 +38,7 @@ void check_same_extents(std::string_view function, std::string_view argument, co
 template <class Context, class Model, class F, class First, class... Rest>
 void for_each_tensor(Context& ctx, std::string_view function, std::string_view argument, std::span<const Model> models,
                      F&& f, First& first, Rest&... rest) {
-  index_t tensors = 0;
-  for_each_parameter([&](std::string_view, const auto&) { ++tensors; }, first);
+  const index_t tensors = tensor_count(first);
   const auto count = static_cast<index_t>(models.size());
   for (std::size_t t = 0; t < models.size(); ++t)
     check_same_extents(function, std::string(argument) + "[" + std::to_string(t) + "]", models[t],
