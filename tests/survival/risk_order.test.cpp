@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include <doctest/doctest.h>
 
 #include <stroma/survival/risk_order.hpp>
@@ -186,4 +188,28 @@ TEST_CASE("risk_order: other weights for the same patients") {
   CHECK_THROWS_AS(order.reweigh(ctx, bad), value_error);
   CHECK_THROWS_AS(order.reweigh(ctx, few), shape_error);
   CHECK(order.plan().weight[7] == b.weight[7]);
+}
+
+TEST_CASE("risk_order: by several threads it is the stable sort") {
+  constexpr std::size_t n = 150001;
+  for (const int times : {1, 7, 1 << 30}) {  // digits that all share, few, many
+    auto c = random_cohort(n, times, 5);
+    for (double& t : c.time) t += 1.0 / 3;
+    std::vector<std::size_t> expected(n);
+    for (std::size_t i = 0; i < n; ++i) expected[i] = i;
+    std::stable_sort(expected.begin(), expected.end(), [&](std::size_t a, std::size_t b) {
+      if (c.stratum[a] != c.stratum[b]) return c.stratum[a] < c.stratum[b];
+      return c.time[a] != c.time[b] ? c.time[a] > c.time[b] : c.event[a] < c.event[b];
+    });
+    for (const int threads : {1, 2, 3}) {
+      cpu_context ctx(threads);
+      const risk_order order(ctx, c.time, c.event, {.stratum = c.stratum});
+      bool same = true;
+      for (std::size_t k = 0; k < n; ++k)
+        same = same && static_cast<std::size_t>(order.rows()[static_cast<index_t>(k)]) == expected[k];
+      CAPTURE(times);
+      CAPTURE(threads);
+      CHECK(same);
+    }
+  }
 }

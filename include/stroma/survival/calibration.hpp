@@ -62,7 +62,8 @@ void group_by_prediction(cpu_context& ctx, vector_view<const S> survival, index_
   auto* const keys = scratch.template take<keyed_row>(n);
   auto* const spare = scratch.template take<keyed_row>(n);
   for (index_t i = 0; i < n; ++i) keys[i] = {~sort_key(static_cast<double>(survival[i])), i};
-  const keyed_row* const sorted = sort_by_key(keys, spare, n, scratch.template take<index_t>(6 * 2048));
+  const keyed_row* const sorted =
+      sort_by_key(ctx, keys, spare, n, scratch.template take<index_t>(sort_counts * ctx.threads()));
   std::fill_n(patients, groups, index_t{0});
   for (index_t r = 0; r < n; ++r) ++patients[group_of[sorted[r].row] = ((r + 1) * groups + n - 1) / n - 1];
 }

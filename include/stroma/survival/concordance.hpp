@@ -135,12 +135,7 @@ struct concordance_kernel {
     auto* const rank = scratch.template take<score_rank>(n);
     stratum_pairs pairs{&plan, s, first, last, rank, 0, pair_weight, nullptr, nullptr};
     if (plan.until != nullptr) sort_leaving(scratch, pairs);
-    {
-      auto frame = ctx.workspace().open();
-      const rank_scratch room{frame.template take<keyed_row>(n), frame.template take<keyed_row>(n),
-                              frame.template take<index_t>(3 * 2048)};
-      pairs.ranks = rank_scores(score, plan, first, last, tolerance, Tree::rank_of_class, room, rank);
-    }
+    pairs.ranks = rank_scores(ctx, score, plan, first, last, tolerance, Tree::rank_of_class, rank);
     auto* const sorted = scratch.template take<rank_and_weight>(n);
     Tree at_risk(scratch, pairs.ranks);
     if (of.as_event == nullptr) return compare_events(pairs, at_risk, sorted, nullptr, nullptr);

@@ -169,7 +169,7 @@ void robust_covariance(Context& ctx, const X& covariates, const risk_order<>& or
   auto* const score = scratch.template take<double>(n * p);
   auto* const rows = scratch.template take<detail::keyed_row>(n);
   auto* const spare = scratch.template take<detail::keyed_row>(n);
-  auto* const counts = scratch.template take<index_t>(6 * 2048);
+  auto* const counts = scratch.template take<index_t>(detail::sort_counts * ctx.threads());
   auto* const sum = scratch.template take<double>(p);
   auto* const one = scratch.template take<double>(p);
   const detail::fitted_residuals residuals(x, plan, fit, options.offset, scratch);
@@ -177,7 +177,7 @@ void robust_covariance(Context& ctx, const X& covariates, const risk_order<>& or
 
   for (index_t k = 0; k < n; ++k)
     rows[k] = {options.cluster.size == 0 ? static_cast<std::uint64_t>(k) : sort_key(options.cluster[plan.row[k]]), k};
-  const auto* const sorted = detail::sort_by_key(rows, spare, n, counts);
+  const auto* const sorted = detail::sort_by_key(ctx, rows, spare, n, counts);
   for (index_t i = 0; i < p; ++i)
     for (index_t j = 0; j < p; ++j) to(i, j) = 0;
   for (index_t k = 0; k < n;) {

@@ -169,18 +169,18 @@ struct risk_order_kernel {
                                 const number_view<>& stratum, keyed_row* rows, keyed_row* spare) {
     const index_t n = time.size;
     auto scratch = ctx.workspace().open();
-    auto* const counts = scratch.template take<index_t>(3 * 2048);
+    auto* const counts = scratch.template take<index_t>(sort_counts * ctx.threads());
     index_t next[2] = {0, 0};  // of the censored and of the deaths, who follow them: equal times keep this order
     for (index_t i = 0; i < n; ++i) next[1] += event[i] != Events(0) ? 0 : 1;
     for (index_t i = 0; i < n; ++i) {
       const bool died = event[i] != Events(0);
       rows[next[died ? 1 : 0]++] = {~sort_key(widen<double>(time[i])), died ? i + n : i};
     }
-    keyed_row* sorted = sort_by_key(rows, spare, n, counts);
+    keyed_row* sorted = sort_by_key(ctx, rows, spare, n, counts);
     if (stratum.size == 0) return sorted;
     for (index_t k = 0; k < n; ++k)
       sorted[k].key = sort_key(stratum[sorted[k].row < n ? sorted[k].row : sorted[k].row - n]);
-    return sort_by_key(sorted, sorted == rows ? spare : rows, n, counts);
+    return sort_by_key(ctx, sorted, sorted == rows ? spare : rows, n, counts);
   }
 };
 

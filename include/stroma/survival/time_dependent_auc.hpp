@@ -245,7 +245,7 @@ struct time_dependent_auc_kernel {
   template <class Frame>
   static sorting_room room_for(Frame& scratch, index_t n) {
     return {scratch.template take<keyed_row>(n), scratch.template take<keyed_row>(n), scratch.template take<auc_row>(n),
-            scratch.template take<auc_row>(n), scratch.template take<index_t>(6 * 2048)};
+            scratch.template take<auc_row>(n), scratch.template take<index_t>(sort_counts)};
   }
   /// Evaluation times in question.
   struct time_range {

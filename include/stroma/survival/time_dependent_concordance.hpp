@@ -169,12 +169,7 @@ struct time_dependent_concordance_kernel {
       stratum_pairs pairs{&plan, s, plan.first[first], plan.first[last], rank, 0, pair_weight, nullptr, nullptr};
       if (plan.until != nullptr) sort_leaving(scratch, pairs);
       auto* const sorted = scratch.template take<rank_and_weight>(n);
-      {
-        auto frame = ctx.workspace().open();
-        const rank_scratch room{frame.template take<keyed_row>(n), frame.template take<keyed_row>(n),
-                                frame.template take<index_t>(3 * 2048)};
-        pairs.ranks = rank_scores(predictions, plan, pairs.first, pairs.last, 0, Tree::rank_of_class, room, rank);
-      }
+      pairs.ranks = rank_scores(ctx, predictions, plan, pairs.first, pairs.last, 0, Tree::rank_of_class, rank);
       Tree at_risk(scratch, pairs.ranks);
       total.add(compare_events(pairs, at_risk, sorted, nullptr, nullptr));
     }

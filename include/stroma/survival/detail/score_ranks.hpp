@@ -6,21 +6,20 @@
 
 namespace stroma::detail {
 
-struct rank_scratch {
-  keyed_row *rows, *spare;  ///< as many as positions
-  index_t* counts;          ///< of sort_by_key
-};
-
 /// Ranks the scores at the positions first .. last - 1 into rank[0 ..]. Scores are tied when they are equal or no
 /// further apart than `tolerance`; so those tied with one score are neighbours once all are sorted, found by two
 /// pointers that never turn back, whether or not they are tied with each other. `of_class`: equal scores have one rank.
 /// Returns how many ranks there are. O(n).
 template <class T>
-index_t rank_scores(vector_view<const T> score, const risk_plan<host_space>& plan, index_t first, index_t last,
-                    double tolerance, bool of_class, const rank_scratch& scratch, score_rank* rank) {
+index_t rank_scores(cpu_context& ctx, vector_view<const T> score, const risk_plan<host_space>& plan, index_t first,
+                    index_t last, double tolerance, bool of_class, score_rank* rank) {
   const index_t n = last - first;
-  for (index_t i = 0; i < n; ++i) scratch.rows[i] = {sort_key(widen<double>(score[plan.row[first + i]])), i};
-  const keyed_row* const rows = sort_by_key(scratch.rows, scratch.spare, n, scratch.counts);
+  auto scratch = ctx.workspace().open();
+  auto* const keys = scratch.template take<keyed_row>(n);
+  auto* const spare = scratch.template take<keyed_row>(n);
+  for (index_t i = 0; i < n; ++i) keys[i] = {sort_key(widen<double>(score[plan.row[first + i]])), i};
+  const keyed_row* const rows =
+      sort_by_key(ctx, keys, spare, n, scratch.template take<index_t>(sort_counts * ctx.threads()));
 
   const auto tied = [&](index_t low, index_t high) {
     return rows[low].key == rows[high].key ||
