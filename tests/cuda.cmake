@@ -29,7 +29,7 @@ list(APPEND sources "${CMAKE_CURRENT_BINARY_DIR}/cuda_alone/adapters.cu")
 add_library(stroma_cuda_headers OBJECT EXCLUDE_FROM_ALL ${sources})
 target_include_directories(stroma_cuda_headers PRIVATE "${PROJECT_SOURCE_DIR}/include" "${CMAKE_CURRENT_SOURCE_DIR}")
 target_link_libraries(stroma_cuda_headers PRIVATE stroma_nvcc_developer doctest::doctest)
-set_target_properties(stroma_cuda_headers PROPERTIES CUDA_EXTENSIONS ON CUDA_ARCHITECTURES 90)
+set_target_properties(stroma_cuda_headers PROPERTIES CUDA_EXTENSIONS ON CUDA_ARCHITECTURES "80;90")
 
 # A source has one language in a folder: nvcc gets files that include the tests.
 file(GLOB_RECURSE device_tests RELATIVE "${CMAKE_CURRENT_SOURCE_DIR}" CONFIGURE_DEPENDS cuda/*.test.cpp)
@@ -44,7 +44,7 @@ target_include_directories(stroma_device_tests PRIVATE "${CMAKE_CURRENT_SOURCE_D
 target_link_libraries(stroma_device_tests PRIVATE stroma_nvcc_developer stroma::cuda doctest::doctest)
 # A test compares both sides in one file.
 target_compile_definitions(stroma_device_tests PRIVATE STROMA_HOST_KERNELS_IN_CUDA EIGEN_NO_CUDA)
-set_target_properties(stroma_device_tests PROPERTIES CUDA_EXTENSIONS ON CUDA_ARCHITECTURES 90)
+set_target_properties(stroma_device_tests PROPERTIES CUDA_EXTENSIONS ON CUDA_ARCHITECTURES "80;90")
 stroma_discover_tests(stroma_device_tests device)
 
 add_executable(stroma_device_bench EXCLUDE_FROM_ALL "${PROJECT_SOURCE_DIR}/benchmarks/cuda/device_bench.cu")
