@@ -132,10 +132,11 @@ struct concordance_kernel {
                                  index_t s, double tolerance, const double* pair_weight, const influences& of) {
     const index_t first = plan.first[plan.stratum[s]], last = plan.first[plan.stratum[s + 1]], n = last - first;
     auto scratch = ctx.workspace().open();
-    auto* const rank = scratch.template take<score_rank>(n);
-    stratum_pairs pairs{&plan, s, first, last, rank, 0, pair_weight, nullptr, nullptr};
+    stratum_pairs pairs{&plan, s, first, last, nullptr, 0, pair_weight, nullptr, nullptr};
     if (plan.until != nullptr) sort_leaving(scratch, pairs);
-    pairs.ranks = rank_scores(ctx, score, plan, first, last, tolerance, Tree::rank_of_class, rank);
+    const auto ranked = rank_scores(ctx, scratch, score, plan, first, last, tolerance, Tree::rank_of_class);
+    pairs.rank = ranked.rank;
+    pairs.ranks = ranked.count;
     auto* const sorted = scratch.template take<rank_and_weight>(n);
     Tree at_risk(scratch, pairs.ranks);
     if (of.as_event == nullptr) return compare_events(pairs, at_risk, sorted, nullptr, nullptr);

@@ -165,11 +165,12 @@ struct time_dependent_concordance_kernel {
       if (std::all_of(pair_weight + first, pair_weight + last, [](double v) { return !(v > 0); })) continue;
       auto scratch = ctx.workspace().open();
       const index_t n = plan.first[last] - plan.first[first];
-      auto* const rank = scratch.template take<score_rank>(n);
-      stratum_pairs pairs{&plan, s, plan.first[first], plan.first[last], rank, 0, pair_weight, nullptr, nullptr};
+      stratum_pairs pairs{&plan, s, plan.first[first], plan.first[last], nullptr, 0, pair_weight, nullptr, nullptr};
       if (plan.until != nullptr) sort_leaving(scratch, pairs);
       auto* const sorted = scratch.template take<rank_and_weight>(n);
-      pairs.ranks = rank_scores(ctx, predictions, plan, pairs.first, pairs.last, 0, Tree::rank_of_class, rank);
+      const auto ranked = rank_scores(ctx, scratch, predictions, plan, pairs.first, pairs.last, 0, Tree::rank_of_class);
+      pairs.rank = ranked.rank;
+      pairs.ranks = ranked.count;
       Tree at_risk(scratch, pairs.ranks);
       total.add(compare_events(pairs, at_risk, sorted, nullptr, nullptr));
     }
