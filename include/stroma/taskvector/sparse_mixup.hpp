@@ -102,21 +102,22 @@ struct sparse_mixup_kernel {
   static void add(index_t n, T c, const Storage* x, T* sum) {
     for (index_t i = 0; i < n; ++i) sum[i] += c * widen<T>(x[i]);
   }
-  /// Sums of a tile in T, in 16 lanes, then in double.
+  /// Sums of a few in T, whose sums are kept in double, both in lanes: no addition waits for the one before.
   template <class T, class Storage>
   static double dot(index_t n, const T* a, const Storage* b) {
-    constexpr index_t lanes = 16, run = 256;
-    double total = 0;
-    for (index_t first = 0; first < n; first += run) {
-      const index_t end = std::min(first + run, n);
-      std::array<T, lanes> sum{};
-      index_t i = first;
-      for (; i + lanes <= end; i += lanes)
-        for (index_t l = 0; l < lanes; ++l) sum[static_cast<std::size_t>(l)] += a[i + l] * widen<T>(b[i + l]);
-      for (; i < end; ++i) sum[0] += a[i] * widen<T>(b[i]);
-      for (const T s : sum) total += static_cast<double>(s);
+    constexpr index_t lanes = 32, run = 8 * lanes;
+    double total[lanes] = {};
+    index_t first = 0;
+    for (; first + run <= n; first += run) {
+      T sum[lanes] = {};
+      for (index_t i = first; i < first + run; i += lanes)
+        for (index_t l = 0; l < lanes; ++l) sum[l] += a[i + l] * widen<T>(b[i + l]);
+      for (index_t l = 0; l < lanes; ++l) total[l] += static_cast<double>(sum[l]);
     }
-    return total;
+    for (; first < n; ++first) total[first % lanes] += static_cast<double>(a[first]) * widen<double>(b[first]);
+    double all = 0;
+    for (const double t : total) all += t;
+    return all;
   }
 };
 
