@@ -10,6 +10,7 @@
 #include <stroma/core/members.hpp>
 
 #include "cuda/optim/device_model.hpp"
+#include "support/cuda/check_cost.hpp"
 #include "support/message_of.hpp"
 
 /// What the tests of merging on a device share: models on both sides.
@@ -76,24 +77,6 @@ bool same_model(stroma::cuda_context& ctx, const Device& device, const Host& hos
       },
       found, host);
   return same;
-}
-
-/// f() runs twice; the third time it takes no memory of the device, starts at most so many kernels and waits so often.
-template <class F>
-void check_cost(F&& f, std::uint64_t kernels, std::uint64_t waits) {
-  f();
-  f();
-#if !defined(__CUDACC__)
-  const auto before = cuda_emulator::count();
-  f();
-  const auto after = cuda_emulator::count();
-  CHECK(after.allocations == before.allocations);
-  CHECK(after.kernels - before.kernels <= kernels);
-  CHECK(after.synchronisations - before.synchronisations <= waits);
-#else
-  static_cast<void>(kernels);
-  static_cast<void>(waits);
-#endif
 }
 
 }  // namespace stroma_test
